@@ -283,7 +283,14 @@ def schedule_of_flags(
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:
-        raise JobError(Outcome.USAGE, about(error, msg("the schedule")), _FORMS) from None
+        raise JobError(
+            Outcome.USAGE,
+            about(
+                error,
+                msg("the schedule"),
+            ),
+            _FORMS,
+        ) from None
     return ScheduleConfig(**values)
 
 
@@ -306,7 +313,14 @@ def schedule_of_text(text: str) -> ScheduleConfig:
             schedule = ScheduleConfig(calendar=FIELDS["calendar"](text))
         upcoming.check(schedule, datetime.now(UTC))
     except ValueError as error:
-        raise JobError(Outcome.REJECTED, about(error, msg("the schedule")), _FORMS) from None
+        raise JobError(
+            Outcome.REJECTED,
+            about(
+                error,
+                msg("the schedule"),
+            ),
+            _FORMS,
+        ) from None
     except JobError as error:
         message = error.message
         if not re.search(r"\d", text):

@@ -46,7 +46,8 @@ class Guard:
         """
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
             raise HttpError(
-                403, msg("permission denied: only root and the user who ran install can use this")
+                403,
+                msg("permission denied: only root and the user who ran install can use the HTTP interface"),
             )
 
     def check(self, request: Request) -> None:
@@ -62,7 +63,13 @@ class Guard:
             _check_token(request.fields.get("authorization"), self.token)
         name = _host_name(request)
         if self.token is None and name not in ("localhost", "127.0.0.1", "[::1]"):
-            raise HttpError(403, msg("Host names {name}, which is not this machine's loopback", name=name))
+            raise HttpError(
+                403,
+                msg(
+                    "the Host header names {name}, but only loopback addresses of this machine are allowed",
+                    name=name,
+                ),
+            )
         _check_page(request)
 
 
@@ -72,14 +79,14 @@ def _check_token(given: str | None, token: bytes) -> None:
     # Digests have one length, so that compare_digest reveals nothing about the token's.
     same = hmac.compare_digest(_digest(word.strip().encode("latin-1", errors="replace")), _digest(token))
     if not (known and same):
-        raise HttpError(401, msg("a bearer token is needed: Authorization: Bearer ..."))
+        raise HttpError(401, msg("the request needs a bearer token: Authorization: Bearer ..."))
 
 
 def _host_name(request: Request) -> str:
     """Return the host that the peer named: after DNS rebinding a page sends its own."""
     host = _HOST.fullmatch(request.fields.get("host", ""))
     if host is None:
-        raise HttpError(400, msg("Host is missing or malformed"))
+        raise HttpError(400, msg("the Host header is missing or malformed"))
     return host[1].lower()
 
 
@@ -88,9 +95,9 @@ def _check_page(request: Request) -> None:
     host = request.fields["host"].lower()
     origin = request.fields.get("origin")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
-        raise HttpError(403, msg("a page of another origin may not ask"))
+        raise HttpError(403, msg("requests from web pages of another origin are not allowed"))
     if request.fields.get("sec-fetch-site", "none") not in _OWN_PAGES:
-        raise HttpError(403, msg("a page of another site may not ask"))
+        raise HttpError(403, msg("requests from web pages of another site are not allowed"))
 
 
 def _digest(word: bytes) -> bytes:

@@ -71,10 +71,10 @@ def end_of_head(data: bytes) -> int | None:
     at = data.find(_END)
     if at < 0 and len(data) <= LARGEST_HEAD:
         if b"\n\n" in data:
-            raise HttpError(400, msg("lines end with CR LF"))
+            raise HttpError(400, msg("lines of the request head must end with CR LF"))
         return None
     if at < 0 or at > LARGEST_HEAD:
-        raise HttpError(431, msg("the head has more than {largest_head} bytes", largest_head=LARGEST_HEAD))
+        raise HttpError(431, msg("the request head has more than {maximum} bytes", maximum=LARGEST_HEAD))
     return at + len(_END)
 
 
@@ -88,15 +88,15 @@ def read_head(head: bytes) -> Request:
         HttpError: for what is no request, or could be read in two ways.
     """
     if _HEAD.fullmatch(head) is None:
-        raise HttpError(400, msg("the head is not one of HTTP/1.1"))
+        raise HttpError(400, msg("the request head is not HTTP/1.1"))
     if head.count(b"\r\n") - 2 > _MOST_FIELDS:
-        raise HttpError(431, msg("the head has more than {most} fields", most=_MOST_FIELDS))
+        raise HttpError(431, msg("the request has more than {maximum} headers", maximum=_MOST_FIELDS))
     parsed = _Parser(head)
     fields: dict[str, str] = {}
     for given, value in parsed.headers.items():
         name, text = given.lower(), value.strip(" \t")
         if name in fields and name in _ONCE:
-            raise HttpError(400, msg("{name} is given twice", name=name))
+            raise HttpError(400, msg("the request has the header {name} twice", name=name))
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
     target = parsed.requestline.split(" ")[1]  # parsed.path has lost a second slash at its beginning
     path, question, query = target.partition("?")
@@ -122,12 +122,12 @@ class _Parser(BaseHTTPRequestHandler):
 
 def _length(fields: Mapping[str, str]) -> int:
     if "transfer-encoding" in fields:
-        raise HttpError(411, msg("a body in chunks is not taken; give its Content-Length"))
+        raise HttpError(411, msg("chunked request bodies are not supported; send Content-Length"))
     text = fields.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise HttpError(400, msg("Content-Length is not a number"))
+        raise HttpError(400, msg("the header Content-Length is not a number"))
     if int(text) > LARGEST_BODY:
-        raise HttpError(413, msg("the body has more than {largest_body} bytes", largest_body=LARGEST_BODY))
+        raise HttpError(413, msg("the request body has more than {maximum} bytes", maximum=LARGEST_BODY))
     return int(text)
 
 
@@ -141,7 +141,7 @@ def _query(text: str) -> dict[str, str]:
             max_num_fields=_MOST_PARAMETERS,
         )
     except (ValueError, UnicodeDecodeError):
-        raise HttpError(400, msg("the query is malformed")) from None
+        raise HttpError(400, msg("the query string of the request is malformed")) from None
     if len(dict(pairs)) != len(pairs):
-        raise HttpError(400, msg("a parameter is given twice"))
+        raise HttpError(400, msg("a query parameter of the request is given twice"))
     return dict(pairs)

@@ -85,16 +85,21 @@ def listen(
 
 def _check_limits(children: dict[int, object], peer: Peer) -> None:
     if Counter(children.values())[_source(peer)] >= MOST_PER_PEER:
-        raise HttpError(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
+        raise HttpError(
+            429,
+            msg("you already have {maximum} requests in progress; try again later", maximum=MOST_PER_PEER),
+        )
     if len(children) >= MOST:
-        raise HttpError(503, msg("{most} requests are under way; try again later", most=MOST))
+        raise HttpError(503, msg("{maximum} requests are already in progress; try again later", maximum=MOST))
 
 
 def _fork() -> int:
     try:
         return os.fork()
     except OSError as error:  # no more processes
-        raise HttpError(503, msg("no process can be started: {reason}", reason=error.strerror)) from None
+        raise HttpError(
+            503, msg("no process can be started for the request: {reason}", reason=error.strerror)
+        ) from None
 
 
 def _source(peer: Peer) -> object:

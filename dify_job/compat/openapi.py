@@ -51,7 +51,9 @@ def openapi(jobs: Sequence[str]) -> dict[str, Any]:
             "/api/dify/call": {"post": _operation(msg("Run the workflow once"), _CALL, job)},
             "/api/dify/scheduler/start": {"post": _operation(msg("Start the schedule"), done, job, hours)},
             "/api/dify/scheduler/stop": {"post": _operation(msg("Stop the schedule"), done, job)},
-            "/api/dify/scheduler/status": {"get": _operation(msg("How the schedule does"), _STATUS, job)},
+            "/api/dify/scheduler/status": {
+                "get": _operation(msg("Show whether the schedule is enabled and what ran last"), _STATUS, job)
+            },
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }

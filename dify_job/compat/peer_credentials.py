@@ -24,7 +24,7 @@ def peer_of(connection: socket.socket) -> Peer:
         OSError: It is no TCP connection, or the other end is gone.
     """
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        raise OSError(errno.EPROTONOSUPPORT, msg("it is not a TCP connection"))
+        raise OSError(errno.EPROTONOSUPPORT, msg("the connection is not TCP"))
     there, here = connection.getpeername()[:2], connection.getsockname()[:2]
     peer = Peer(str(there[0]))
     if not peer.local:

@@ -61,10 +61,10 @@ class Routes:
             "/docs": ("GET", lambda _: Answer(200, DOCS, "text/html; charset=utf-8")),
         }
         if request.path not in routes:
-            raise HttpError(404, msg("there is no such path; GET /docs lists them"))
+            raise HttpError(404, msg("this path does not exist; GET /docs lists all paths"))
         method, handle = routes[request.path]
         if request.method != method:
-            raise HttpError(405, msg("this path takes {method}", method=method), allow=method)
+            raise HttpError(405, msg("this path accepts only {method}", method=method), allow=method)
         _refuse_body(body)
         try:
             return handle(request)
@@ -89,12 +89,17 @@ class Routes:
         """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
         unknown = request.query.keys() - {"job", *others}
         if unknown:
-            raise HttpError(422, msg("there is no parameter {min!r} here", min=min(unknown)))
+            raise HttpError(
+                422, msg("this path has no query parameter {parameter!r}", parameter=min(unknown))
+            )
         name = request.query.get("job") or (self.jobs[0] if len(self.jobs) == 1 else None)
         if name is None:
-            raise HttpError(422, msg("which job? ?job= one of {jobs}", jobs=join(", ", self.jobs)))
+            raise HttpError(
+                422,
+                msg("name one of the jobs in the query parameter job: {jobs}", jobs=join(", ", self.jobs)),
+            )
         if name not in self.jobs:
-            raise HttpError(404, msg("there is no such job here"))
+            raise HttpError(404, msg("the HTTP interface does not serve this job"))
         return name
 
 
@@ -105,4 +110,6 @@ def _refuse_body(body: bytes) -> None:
     except (ValueError, RecursionError):
         empty = False
     if not empty:
-        raise HttpError(422, msg("this call takes no body; the inputs are in the job's configuration"))
+        raise HttpError(
+            422, msg("this request must have no body; the inputs come from the job's configuration")
+        )

@@ -55,7 +55,7 @@ def call(name: str, config: Path) -> CallResult:
     if shown is None or not shown.loaded:
         raise JobError(
             Outcome.CONFIG,
-            msg("job {name} is not installed with systemd", name=name),
+            msg("job {name} is not installed with systemd, so the HTTP interface cannot start it", name=name),
             command("dify-job", "install", name),
         )
     if shown.active:
@@ -114,13 +114,15 @@ def _by_exit_code(unit: str, shown: Unit | None, complaint: str, call_time: str)
         return CallResult(True, msg("workflow succeeded"), None, call_time)
     if ending.unknown or ending.exit_code == 0:
         return CallResult(
-            False, msg("the run ended without an answer: {complaint}", complaint=complaint), None, call_time
+            False, msg("the run ended without a result: {reason}", reason=complaint), None, call_time
         )
     run = record_of(ending, None, datetime.now(UTC))
     return CallResult(
         False,
         msg(
-            "the run ended without an answer: {outcome}: {message}", outcome=run.outcome, message=run.message
+            "the run ended with {outcome}, but without a response from Dify: {message}",
+            outcome=run.outcome,
+            message=run.message,
         ),
         None,
         call_time,
@@ -131,5 +133,5 @@ def _busy(name: str) -> JobError:
     return JobError(
         Outcome.BUSY,
         msg("another run of job {name} is under way", name=name),
-        msg("ask again when it has ended"),
+        msg("send the request again when that run has ended"),
     )

@@ -106,7 +106,7 @@ def turn_away(connection: socket.socket, refused: HttpError) -> None:
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
     until, data = time.monotonic() + _HEAD_WITHIN, b""
     while (end := end_of_head(data)) is None:
-        data += _receive(connection, until, msg("the head of the request"))
+        data += _receive(connection, until, msg("the request head"))
     return read_head(data[:end]), data[end:]
 
 
@@ -116,7 +116,7 @@ def _read_body(connection: socket.socket, request: Request, body: bytes) -> byte
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     until = time.monotonic() + _BODY_WITHIN
     while len(body) < request.length:
-        body += _receive(connection, until, msg("the body of the request"))
+        body += _receive(connection, until, msg("the request body"))
     return body[: request.length]
 
 
@@ -127,8 +127,8 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
         with contextlib.suppress(TimeoutError):
             if data := connection.recv(_CHUNK):
                 return data
-            raise HttpError(400, msg("{what} was cut off", what=what))
-    raise HttpError(408, msg("{what} did not come in time", what=what))
+            raise HttpError(400, msg("{what} is incomplete, because the connection was closed", what=what))
+    raise HttpError(408, msg("{what} did not arrive in time", what=what))
 
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:

@@ -176,11 +176,14 @@ def checked_hours(hours: int) -> int:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "interval_hours must be a whole number from 1 to {most_hours}, not {hours!r}",
+                "interval_hours must be a whole number from 1 to {maximum}, but is {hours!r}",
                 hours=hours,
-                most_hours=_MOST_HOURS,
+                maximum=_MOST_HOURS,
             ),
-            msg("give it as 1, 2, 3 ...; other schedules are the config's: every, cron, calendar"),
+            msg(
+                "use a whole number of hours; for other schedules set every, cron or "
+                "calendar in the configuration"
+            ),
         )
     return hours
 

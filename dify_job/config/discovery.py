@@ -19,9 +19,11 @@ from ..system.user import config_home
 from .model import BrokenFile
 from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
 
-VALIDATE = msg("fix it, then run: {command}", command=command("dify-job", "config", "validate"))
+VALIDATE = msg(
+    "correct the file, then check it: {command}", command=command("dify-job", "config", "validate")
+)
 _QUOTES = msg(
-    'strings need quotes, as in every = "1h"; fix it, then run: {command}',
+    'write strings in quotes, as in every = "1h"; then check the file: {command}',
     command=command("dify-job", "config", "validate"),
 )
 _EARLIER = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote
@@ -80,7 +82,7 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             raise JobError(
                 Outcome.CONFIG,
                 msg("the configuration file {named} does not exist", named=named),
-                msg("check --config and DIFY_JOB_CONFIG"),
+                msg("check --config and the environment variable DIFY_JOB_CONFIG"),
             )
         return named
     own = config_home(environ) / "dify-job/config.toml"
@@ -225,7 +227,7 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
         line = content[: error.start].count(b"\n") + 1
         raise JobError(
             Outcome.CONFIG,
-            msg("{path}:{line} is not UTF-8", path=path, line=line),
+            msg("the configuration file {path} is not UTF-8 (line {line})", path=path, line=line),
             msg(
                 "convert it: {command} (GB18030 or what it is in)",
                 command=command("iconv", "-f", "ISO-8859-1", "-t", "UTF-8", str(path)),
@@ -233,17 +235,19 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
         ) from None
     except RecursionError:
         raise JobError(
-            Outcome.CONFIG, msg("{path} is not TOML: it is nested too deeply", path=path), VALIDATE
+            Outcome.CONFIG, msg("the configuration file {path} is nested too deeply", path=path), VALIDATE
         ) from None
     except BoundsError as error:
         raise JobError(
-            Outcome.CONFIG, msg("{path} cannot be used: {error}", path=path, error=error), VALIDATE
+            Outcome.CONFIG,
+            msg("the configuration file {path} cannot be used: {error}", path=path, error=error),
+            VALIDATE,
         ) from None
     except ValueError as error:  # tomllib's own, or a number of more than 4,300 digits
         bare = str(error).startswith(("Invalid value", "Expected newline"))
         raise JobError(
             Outcome.CONFIG,
-            msg("{path} is not TOML: {error}", path=path, error=error),
+            msg("the configuration file {path} is not TOML: {error}", path=path, error=error),
             _QUOTES if bare else VALIDATE,
         ) from None
     document = Document(path, text, data)

@@ -120,17 +120,17 @@ def pick(config: Config, name: str | None) -> Job:
     if not config.names:
         raise JobError(
             Outcome.CONFIG,
-            msg("{path} has no job", path=config.path),
-            msg("{command} adds one", command=command("dify-job", "init", "NAME")),
+            msg("the configuration {path} contains no job", path=config.path),
+            msg("create a job: {command}", command=command("dify-job", "init", "NAME")),
         )
     if name is None and len(config.names) > 1:
         raise JobError(
             Outcome.USAGE,
             msg(
-                "the configuration has several jobs, so one must be named: {names}",
+                "the configuration contains several jobs ({names}), so the command needs a job name",
                 names=join(", ", config.names),
             ),
-            msg("name one of them"),
+            msg("name one of these jobs in the command"),
         )
     chosen = name or config.names[0]
     if chosen in config.jobs:
@@ -144,8 +144,8 @@ def _no_such_job(config: Config, name: str) -> JobError:
         return JobError(
             Outcome.CONFIG,
             msg(
-                "there is no job {chosen!r} in the files that can be read: {errors}",
-                chosen=name,
+                "the files that can be read contain no job {name!r}; other files have errors: {errors}",
+                name=name,
                 errors=_joined([file.error for file in config.broken_files]).message,
             ),
             config.broken_files[0].error.hint,
@@ -160,7 +160,9 @@ def _no_such_job(config: Config, name: str) -> JobError:
             place=config.path or msg("the environment variables"),
             meant=suggestion(name, list(config.names)),
         ),
-        msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
+        msg("the configuration contains these jobs: {names}. {add} creates a new one", names=names, add=add)
+        if config.path
+        else add,
     )
 
 
@@ -231,15 +233,18 @@ def _mistakes_in(layer: _Layer) -> Iterator[str]:
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             yield msg(
-                "{place}: {given} exclude one another; remove all but one",
+                "{place}: {keys} exclude one another, so remove all but one",
                 place=layer.place(given[1]),
-                given=join(", ", given),
+                keys=join(", ", given),
             )
 
 
 def _fault_of(key: str, value: Any) -> str | None:
     if key == "api_key":
-        return msg("a key does not belong in the configuration; use api_key_file")
+        return msg(
+            "the API key must not be in the configuration: store it in a file, and name "
+            "the file in api_key_file"
+        )
     if key not in FIELDS:
         return msg("unknown key {key!r}{meant}", key=key, meant=suggestion(key, list(FIELDS)))
     try:
@@ -286,8 +291,10 @@ def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if flag not in FIELDS:
             raise JobError(
                 Outcome.USAGE,
-                msg("a job has no setting {flag!r}{meant}", flag=flag, meant=suggestion(flag, list(FIELDS))),
-                msg("man dify-job.toml"),
+                msg(
+                    "no setting has the name {name!r}{meant}", name=flag, meant=suggestion(flag, list(FIELDS))
+                ),
+                msg("the manual lists all settings: man dify-job.toml"),
             )
         try:
             FIELDS[flag](merged(given, {flag: value})[flag])
@@ -311,7 +318,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
             raise JobError(
                 Outcome.CONFIG,
                 about(error, origins[key].where),
-                msg("correct it, for example: {examples}", examples=examples[key]),
+                msg("write the variable for example as {example}", example=examples[key]),
             ) from None
     job = _build("default", values, origins, flags, Path(), environment.key)
     return Config(

@@ -109,12 +109,14 @@ def settings_files(
         return ()
     if edited or seen[companion].found not in (FileState.ABSENT, FileState.MANAGED):
         path, why = (
-            (edited[0], msg("was edited by hand")) if edited else (companion, msg("is not dify-job's"))
+            (edited[0], msg("was edited by hand"))
+            if edited
+            else (companion, msg("was not written by dify-job"))
         )
         raise JobError(
             Outcome.CONFIG,
-            msg("{path} {why}", path=path, why=why),
-            msg("move what it says into your own config file, and delete it"),
+            msg("the settings file {path} {why}, so dify-job does not overwrite it", path=path, why=why),
+            msg("move its settings into your own configuration file, then delete it"),
         )
     stored = stored or (_has_stored_key(seen) and not values.keys() & {*KEY_KINDS})
     present = {} if whole else _settings(seen.values(), job)

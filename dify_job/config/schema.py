@@ -213,7 +213,9 @@ SETTINGS = (
             "directory. TLS is always verified."
         ),
         installed=str,
-        local=Local(_same, msg("put the certificate into the image (deploy/container) and take ca_file out")),
+        local=Local(
+            _same, msg("put the certificate into the container image (deploy/container), and remove ca_file")
+        ),
     ),
     Setting(
         "inputs",
@@ -241,7 +243,7 @@ SETTINGS = (
         ),
         write=lambda files: {key: names[0] if len(names) == 1 else names for key, names in files.items()},
         installed=lambda files: sorted(map(str, local_files(files))),
-        local=Local(_without_address, msg("give it as an http address")),
+        local=Local(_without_address, msg("give the file as an http or https address")),
     ),
     Setting(
         "headers",
@@ -258,7 +260,7 @@ SETTINGS = (
         installed=lambda headers: sorted(map(str, header_files(headers))) or _OMITTED,
         local=Local(
             lambda headers: next(iter(header_files(headers)), None),
-            msg("write headers that are not secret into the configuration"),
+            msg("write header values that are not secret into the configuration"),
         ),
     ),
     Setting(
@@ -325,7 +327,7 @@ SETTINGS = (
         installed=lambda output: output.file,
         local=Local(
             lambda output: output.file or output.downloads,
-            msg("take it out, or let the workflow send its result"),
+            msg("remove output, or let the workflow itself send the result"),
         ),
     ),
     Setting(
@@ -357,7 +359,7 @@ SETTINGS = (
         installed=Notify._asdict,
         local=Local(
             lambda notify: next(iter(notify.files), None),
-            msg("use notify.healthchecks alone, or let the cluster report failed Jobs"),
+            msg("use only notify.healthchecks, or let the cluster report failed Jobs"),
         ),
     ),
     Setting(
@@ -370,7 +372,7 @@ SETTINGS = (
         ),
         write=toml_writer.written_table,
         installed=lambda metrics: _OMITTED if metrics.textfile is None else str(metrics.textfile),
-        local=Local(lambda metrics: metrics.textfile, msg("take it out; kube-state-metrics counts Jobs")),
+        local=Local(lambda metrics: metrics.textfile, msg("remove metrics; kube-state-metrics counts Jobs")),
     ),
     Setting(
         "console_url",

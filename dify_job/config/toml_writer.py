@@ -27,8 +27,8 @@ def toml(value: Any) -> str:
     if value is None:
         raise JobError(
             Outcome.CONFIG,
-            msg("an input is null, which a config file cannot say"),
-            msg("leave it out of DIFY_INPUTS"),
+            msg("an input has the value null, which a configuration file cannot contain"),
+            msg("remove the input from DIFY_INPUTS"),
         )
     if isinstance(value, float):
         return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(json.dumps(value), repr(value))

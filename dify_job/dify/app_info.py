@@ -77,7 +77,7 @@ def probe_app(
         answer = events.answer_of(call, time.monotonic() + limit)
         if answer is None:
             call.close()
-            return probe._replace(broken=msg("no answer within {limit:.0f} s", limit=limit))
+            return probe._replace(broken=msg("the server did not answer within {limit:.0f} s", limit=limit))
         if isinstance(answer, ConnectionLost):
             return probe._replace(broken=answer.reason)
         if not isinstance(answer, Reply):

@@ -31,13 +31,13 @@ class Chunks:
             if end < 0:
                 break
             if not data.startswith(before, at):
-                raise ValueError(msg("a chunk without its line end"))
+                raise ValueError(msg("the response has a chunk without a line end"))
             try:
                 size = int(data[at:end], 16)  # the line ends around the number are space to int
             except ValueError:
                 size = int(data[at:end].partition(b";")[0], 16)  # without a chunk extension
             if size < 0:
-                raise ValueError(msg("a chunk of a negative size"))
+                raise ValueError(msg("the response has a chunk with a negative size"))
             if size == 0:
                 self.ended = True
                 break
@@ -46,5 +46,5 @@ class Chunks:
             before = b"\r\n"
         self._left, self._line, self._before = max(0, at - len(data)), data[at:], before
         if len(self._line) > _LONGEST_LINE:
-            raise ValueError(msg("a chunk without a size"))
+            raise ValueError(msg("the response has a chunk without a size"))
         return b"".join(parts)

@@ -91,7 +91,7 @@ class PendingCall:
         try:
             threading.Thread(target=self._work, daemon=True).start()
         except RuntimeError as error:
-            reason = msg("no thread can be started ({error})", error=error)
+            reason = msg("dify-job cannot start a thread: {error}", error=error)
             failure = Failure.of(reason, FailureCause.NO_THREAD)
             on_event(self, ConnectionLost(sent=False, reason=failure))
 
@@ -105,7 +105,10 @@ class PendingCall:
                 self._on_event(self, event)
         except MemoryError:
             self._on_event(
-                self, ConnectionLost(self.tracker.connected, msg("the answer does not fit into memory"))
+                self,
+                ConnectionLost(
+                    self.tracker.connected, msg("the response is too large for the memory of this process")
+                ),
             )
         except transport.ERRORS as error:
             self._on_event(self, ConnectionLost(self.tracker.connected, transport.reason_of(error)))

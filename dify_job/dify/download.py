@@ -110,12 +110,12 @@ def _get(
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OSError(errno.EPERM, msg("its address is neither http nor https"))
+            raise OSError(errno.EPERM, msg("its URL is neither http nor https"))
         host = parts.hostname
         if not hosts.allows_host(host):
             reason = msg(
-                "its host {host} is on a private network or this machine; if that is meant, name it in "
-                "output.download_hosts",
+                "its host {host} is on a private network or on this machine. To allow it, "
+                "add it to output.download_hosts",
                 host=host,
             )
             raise OSError(errno.EPERM, reason)
@@ -131,9 +131,9 @@ def _get(
         session.close()  # as in client
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
-            raise OSError(errno.EPERM, msg("its address redirects from https to what is not"))
+            raise OSError(errno.EPERM, msg("its https URL redirects to an address without https"))
         url, ca_file, headers = target, None, {}
-    reason = msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS)
+    reason = msg("its URL redirects more than {redirects} times", redirects=transport.REDIRECTS)
     raise OSError(errno.ELOOP, reason)
 
 
@@ -144,11 +144,14 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
         got += len(chunk)
         if got > largest:
             call.close()
-            raise OSError(errno.EFBIG, msg("it has more than max_size = {largest} bytes", largest=largest))
+            raise OSError(
+                errno.EFBIG,
+                msg("it has more than {largest} bytes, the max_size of output.downloads", largest=largest),
+            )
         file.write(chunk)
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and "Content-Encoding" not in response.headers and int(length) != got:
-        reason = msg("it was cut off after {got} of {length} bytes", got=got, length=length)
+        reason = msg("the download was cut off after {got} of {length} bytes", got=got, length=length)
         raise OSError(errno.EIO, reason)
 
 

@@ -61,7 +61,7 @@ class Body:
             except OSError as error:
                 raise UnreadableFileError(error.strerror or str(error)) from None
             if not piece:
-                raise UnreadableFileError(msg("it became shorter while it was sent"))
+                raise UnreadableFileError(msg("the file became shorter while dify-job sent it"))
             left -= len(piece)
             yield piece
         yield self._after

@@ -79,7 +79,7 @@ class ConnectionTracker:
         """Record the connection; called by it before anything is sent."""
         if self.allows_peer is not None and not self.allows_peer(sock.getpeername()[0]):
             sock.close()
-            raise OSError(errno.EACCES, msg("its host is on a private network"))
+            raise OSError(errno.EACCES, msg("the host is on a private network"))
         self.since = time.monotonic()
         self.connected = True
         if isinstance(sock, ssl.SSLSocket):
@@ -204,7 +204,7 @@ def prepare_memory(size: int) -> None:
         OSError: There is none so large (EFBIG).
     """
     if size > _LARGEST:
-        raise OSError(errno.EFBIG, msg("the answer is larger than any that Dify gives"))
+        raise OSError(errno.EFBIG, msg("the response is larger than any response of Dify"))
     if size > _LARGE:
         _return_large_blocks()
 
@@ -329,10 +329,10 @@ def _words(cause: BaseException) -> str | None:
             "the TLS certificate is not trusted ({verify_message})", verify_message=cause.verify_message
         )
     if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-        return msg("no TLS is spoken there: an address in http:// needs none")
+        return msg("the server does not use TLS: use http:// in the address")
     if isinstance(cause, ssl.SSLError):
-        reason = cause.reason or cause.strerror or msg("no reason given")
-        return msg("TLS failed ({reason})", reason=reason)
+        reason = cause.reason or cause.strerror or msg("no reason was given")
+        return msg("the TLS connection failed ({reason})", reason=reason)
     for kind, words in _WORDS:
         if isinstance(cause, kind):
             return words
@@ -346,22 +346,28 @@ _CERTIFICATE_CAUSES = {
 }
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, msg("the host name cannot be resolved")),
-    (ConnectionRefusedError, msg("connection refused")),
+    (ConnectionRefusedError, msg("the server refused the connection")),
     (http.client.RemoteDisconnected, msg("the server closed the connection without an answer")),
-    (ConnectionResetError, msg("connection reset")),
-    (http.client.IncompleteRead, msg("the answer was cut off")),
-    (http.client.BadStatusLine, msg("what answers there does not speak HTTP")),
-    (http.client.HTTPException, msg("what the server sent cannot be read")),
-    (urllib3.exceptions.DecodeError, msg("what the server sent cannot be decompressed")),
-    (urllib3.exceptions.ConnectTimeoutError, msg("no connection within the connect timeout")),
-    (urllib3.exceptions.ReadTimeoutError, msg("no answer in time")),
-    (TimeoutError, msg("no answer in time")),
+    (ConnectionResetError, msg("the server reset the connection")),
+    (http.client.IncompleteRead, msg("the answer of the server was cut off")),
+    (http.client.BadStatusLine, msg("the server at this address does not use HTTP")),
+    (http.client.HTTPException, msg("the server's response is not valid HTTP")),
+    (urllib3.exceptions.DecodeError, msg("the server's response cannot be decompressed")),
+    (
+        urllib3.exceptions.ConnectTimeoutError,
+        msg("the server did not accept the connection within the connect timeout"),
+    ),
+    (urllib3.exceptions.ReadTimeoutError, msg("the server did not answer in time")),
+    (TimeoutError, msg("the server did not answer in time")),
     (
         requests.exceptions.InvalidSchema,
-        msg("a proxy of this kind needs more: pip install 'requests[socks]'"),
+        msg("a SOCKS proxy needs another package: pip install 'requests[socks]'"),
     ),
-    (requests.exceptions.InvalidProxyURL, msg("the proxy's address in the environment is malformed")),
-    (ValueError, msg("what the server sent cannot be read")),
+    (
+        requests.exceptions.InvalidProxyURL,
+        msg("the address of the proxy in the environment variables is malformed"),
+    ),
+    (ValueError, msg("the server's response is not valid HTTP")),
 )
 
 

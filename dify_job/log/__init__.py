@@ -134,7 +134,9 @@ def _report_lost_lines(logger: "pipeline.Logger") -> None:
     sink = logger.sink
     if (lost := getattr(sink, "lost", 0)) and sink.has_room():
         sink.lost = 0
-        text = msg("lines of this log were lost, because their reader did not take them")
+        text = msg(
+            "some lines of this log were lost, because the program that receives it did not read them in time"
+        )
         logger.log("warning", text, {"lines": lost})
 
 

@@ -33,14 +33,14 @@ class JobError(Exception):
         return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
 
 
-PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
+PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads (ulimit -u, or TasksMax= of the unit)")
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 def no_thread(error: RuntimeError) -> JobError:
     """Return the error for what needs a thread; nothing was sent."""
     return JobError(
-        Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), PROCESS_LIMIT_HINT
+        Outcome.UNREACHABLE, msg("dify-job cannot start a thread: {error}", error=error), PROCESS_LIMIT_HINT
     )
 
 
@@ -75,7 +75,7 @@ def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
     there = str(next(path for path in (place, *place.parents) if path.exists()))
     if error.errno == errno.EROFS:
         return msg(
-            "{command} names the file system; mount it for writing, or choose another place",
+            "{command} shows the file system; mount it for writing, or choose another place",
             command=Command(("findmnt", "-T", there)),
         )
     return msg("{space}; {inodes}", space=Command(("df", "-h", there)), inodes=Command(("df", "-i", there)))

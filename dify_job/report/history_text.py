@@ -80,7 +80,7 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
     shortest, longest = duration_text(min(spans)), duration_text(max(spans))
     return translate(
         msg(
-            "durations  {sparks}  {shortest} to {longest}, newest last",
+            "durations  {sparks}  from {shortest} to {longest}, newest last",
             sparks=sparks,
             shortest=shortest,
             longest=longest,

@@ -183,7 +183,8 @@ def configured_status(
     job = config.jobs.get(name) if config is not None else None
     broken = broken_job(name, config) if config is not None else None
     mistake = msg(
-        "its configuration has a mistake: {command}", command=command("dify-job", "config", "validate")
+        "the job's configuration has an error; to see it: {command}",
+        command=command("dify-job", "config", "validate"),
     )
     past = job_history(name, state, job.console_url if job is not None else None)
     return JobStatus(
@@ -282,8 +283,12 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
         return None
     fix = command("dify-job", "--config", one.source, "config", "validate")
     if "\n" in error.message:
-        return msg("its config has several mistakes: {command}", command=fix)
-    return msg("its config cannot be used: {error}: {command}", error=error.message, command=fix)
+        return msg("the job's configuration has several errors; to see them: {command}", command=fix)
+    return msg(
+        "the job's configuration cannot be used: {error}. To check it: {command}",
+        error=error.message,
+        command=fix,
+    )
 
 
 def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool, datetime | None]:

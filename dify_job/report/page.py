@@ -63,7 +63,10 @@ _LABELS = {
     "open_in_dify": msg("Open the log in Dify"),
     "none": msg("none"),
     "skip_to_jobs": msg("Skip to the jobs"),
-    "legend": msg("Each cell is a run, the newest at the right; the bar above it is how long it took."),
+    "legend": msg(
+        "Each cell is one run, with the newest on the right. The bar above a cell "
+        "shows how long the run took."
+    ),
     "succeeded": msg("succeeded"),
     "failed": msg("failed"),
     "unknown": msg("unknown"),
@@ -234,7 +237,7 @@ def _hidden_text(status: HostStatus, reader: Reader) -> str:
     again = command("dify-job", "report", "--output", "report.html", needs_root=True)
     return translate(
         msg(
-            "you have no permission to read the runs of {number} of {total} jobs: {command}",
+            "you have no permission to read the runs of {number} of {total} jobs; use: {command}",
             number=len(hidden),
             total=len(status.jobs),
             command=for_reader(again, reader),

@@ -91,7 +91,7 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         lines += put(_http(socket))
     if any(row.hidden for row in status.jobs):
         again = command("dify-job", "status", needs_root=True)
-        lines += put(msg("insufficient permission to read some results; use: {command}", command=again))
+        lines += put(msg("you have no permission to read some results; use: {command}", command=again))
     return lines
 
 
@@ -137,9 +137,9 @@ def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
     """
     for path, error in status.config_errors:
         first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MISTAKES]
-        text = msg("the configuration has a mistake: {error}", error=first)
+        text = msg("the configuration has an error: {error}", error=first)
         if path:
-            text = msg("the configuration {path} has a mistake: {error}", path=path, error=first)
+            text = msg("the configuration {path} has an error: {error}", path=path, error=first)
         yield [translate(text), *more, *([translate(for_reader(error.hint, reader))] if error.hint else [])]
 
 
@@ -148,7 +148,7 @@ def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
     count = {health: sum(row.health is health for row in status.jobs) for health in Health}
     counts = (
         (msg("{count} failing", count=count[Health.FAILING]), count[Health.FAILING]),
-        (msg("{count} to look at", count=count[Health.ATTENTION]), count[Health.ATTENTION]),
+        (msg("{count} with problems", count=count[Health.ATTENTION]), count[Health.ATTENTION]),
         (msg("{count} running", count=count[Health.RUNNING]), count[Health.RUNNING]),
         (msg("{count} ok", count=count[Health.OK]), count[Health.OK]),
         (msg("{count} paused", count=count[Health.PAUSED]), count[Health.PAUSED]),
@@ -203,16 +203,16 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
         yield _failures(row.failures)
     texts = {
         Sync.OUTDATED: msg("the configuration changed since the job was installed"),
-        Sync.EDITED: msg("its files were edited by hand"),
-        Sync.ORPHAN: msg("its configuration no longer exists"),
-        Sync.MISSING: msg("neither installed nor configured")
+        Sync.EDITED: msg("the installed files were edited by hand"),
+        Sync.ORPHAN: msg("the job's configuration no longer exists"),
+        Sync.MISSING: msg("the job is neither installed nor configured")
         if row.schedule is None and row.config_error is None
-        else msg("configured, but not installed"),
+        else msg("the job is configured, but not installed"),
     }
     if row.sync in texts:
         yield texts[row.sync]
     if row.config_error is not None:
-        yield msg("its configuration has a mistake, see above")
+        yield msg("the job's configuration has an error (shown above)")
     yield from row.found
 
 
@@ -293,7 +293,7 @@ def _failures(failures: Sequence[RunRecord]) -> str:
     if len(failures) == 1:
         return msg("a run failed at {at}: {reason}", at=at, reason=reason)
     return msg(
-        "{number} runs failed since yesterday, the last at {at}: {reason}",
+        "{number} runs failed since yesterday; the last one at {at}: {reason}",
         number=len(failures),
         at=at,
         reason=reason,

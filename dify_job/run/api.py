@@ -134,7 +134,8 @@ class _Workflow:
         if (host := host_in_the_open(job.base_url)) is not None:
             log.warning(
                 msg(
-                    "the key is sent to {host} unencrypted; set base_url to https:// if you can",
+                    "the API key is sent to {host} without encryption; set base_url to an "
+                    "https:// address if possible",
                     host=host,
                 )
             )
@@ -146,7 +147,7 @@ class _Workflow:
                 job.name, RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)), context
             )
         if context.jitter:
-            log.info(msg("waiting for the job's jitter"), seconds=round(context.jitter))
+            log.info(msg("waiting for the job's random delay (jitter)"), seconds=round(context.jitter))
             self._pause(context.jitter)
             context = self._context = context._replace(began=time.monotonic())
         request = RunSpec(
@@ -280,23 +281,24 @@ def _checked_run_id(job: Job, context: RunContext) -> str:
     if context.lost and not run_id:
         raise JobError(
             Outcome.USAGE,
-            msg("--lost needs --run-id, by which the run is found"),
-            msg("name it, or leave both out"),
+            msg("--lost needs --run-id, the ID by which the lost run can be found"),
+            msg("add --run-id, or remove --lost"),
         )
     if run_id and job.end_user is not None:
         raise JobError(
             Outcome.USAGE,
             msg(
-                "job {name} has an end_user of its own, so no --run-id can make its run found again",
+                "--run-id cannot be used, because job {name} has a fixed end_user, by which "
+                "its runs cannot be told apart",
                 name=job.name,
             ),
-            msg("take end_user out of the job, or leave --run-id out"),
+            msg("remove end_user from the job, or remove --run-id"),
         )
     if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", run_id):
         raise JobError(
             Outcome.USAGE,
-            msg("{run_id!r} is not a run id", run_id=run_id),
-            msg("use letters, digits and . _ : / -, at most 128"),
+            msg("--run-id {run_id!r} is not a valid run ID", run_id=run_id),
+            msg("use at most 128 letters, digits and . _ : / -"),
         )
     return run_id
 

@@ -48,13 +48,13 @@ class ConcurrencyGuard:
         if self._state is None:
             return
         pause, _ = self._request.context.limits.turn_polls
-        hint = msg('let it end, or set overlap = "wait" or "skip" in the job')
+        hint = msg('wait until that run ends, or set overlap = "wait" or "skip" in the job')
         with before_the_run(self._state):
             while True:
                 try:
                     self._state.lock()
                 except LockHeldError as held:
-                    why = msg("another run of this job is under way ({holder})", holder=held.holder)
+                    why = msg("another run of this job is in progress ({holder})", holder=held.holder)
                     self._wait(why, pause, hint)
                 else:
                     earlier = self._state.in_flight()
@@ -81,7 +81,10 @@ class ConcurrencyGuard:
         if not options.searchable:
             return (
                 unknown(
-                    msg("an earlier process was lost, and its run cannot be found because end_user is fixed")
+                    msg(
+                        "an earlier process of this job was lost, and its run cannot be found "
+                        "because end_user is fixed"
+                    )
                 )
                 if lost
                 else None
@@ -95,7 +98,8 @@ class ConcurrencyGuard:
                 return decide(poller.denied, options)._replace(unsettled=lost)
             if isinstance(found, Unreadable):
                 message = msg(
-                    "the server could not be asked whether this run was begun before: {reason}; none was",
+                    "no run was started, because the server could not say whether this run had "
+                    "already begun: {reason}",
                     reason=found.reason,
                 )
                 hint = connection_error_hint(found.reason)
@@ -103,9 +107,13 @@ class ConcurrencyGuard:
             if isinstance(found, RunNotFound) and not lost:
                 return None
             run_id = poller.run_id
-        log.info(msg("an earlier process began this run; none is started"), user=options.user, run=run_id)
+        log.info(
+            msg("following the run that an earlier process began; no new run is started"),
+            user=options.user,
+            run=run_id,
+        )
         monitor = RunMonitor(self._dify, self._events, options, observer)
-        return monitor.resume(run_id, msg("an earlier process of this run was lost"))
+        return monitor.resume(run_id, msg("an earlier process of this run ended without a result"))
 
     def _wait(self, why: str, pause: float, hint: str) -> None:
         """Wait where the overlap policy says so. Raises NoRunError where it does not."""
@@ -130,8 +138,8 @@ class ConcurrencyGuard:
                 case str() as message:
                     end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
                     hint = msg(
-                        "it is waited for until {end} at the longest (its deadline and queue_time); "
-                        "stop it in the app's Logs in Dify if it is not wanted",
+                        "dify-job waits for the earlier run until {end} (its deadline and "
+                        "queue_time). If that run is not wanted, stop it in the app's Logs in Dify",
                         end=end,
                     )
                     self._wait(message, pause, hint)
@@ -142,8 +150,12 @@ class ConcurrencyGuard:
                     self._on_unreadable(reason)
         self._record(state, earlier, settled)
         if time.monotonic() >= self._request.deadline:
-            text = msg("the deadline passed while an earlier run of this job was looked up; none was started")
-            hint = msg("the earlier run is settled: start the job again, or set a longer timeout")
+            text = msg(
+                "the deadline passed while dify-job looked for an earlier run of this job; no run was started"
+            )
+            hint = msg(
+                "the outcome of the earlier run is now known: start the job again, or set a longer timeout"
+            )
             raise NoRunError(RunOutcome(Outcome.BUSY, text, hint))
 
     def _on_unreadable(self, reason: str) -> None:
@@ -151,14 +163,15 @@ class ConcurrencyGuard:
         now, kind, message = time.monotonic(), Outcome.BUSY, ""
         if now >= self._request.deadline:
             message = msg(
-                "the deadline passed while an earlier run of this job was looked up ({reason}); "
-                "none was started",
+                "the deadline passed while dify-job looked for an earlier run of this job "
+                "({reason}); no run was started",
                 reason=reason,
             )
         elif now >= self._request.network_until:
             kind = Outcome.UNREACHABLE
             message = msg(
-                "an earlier run of this job could not be looked up ({reason}); none was started",
+                "no run was started, because the server could not say how an earlier run of "
+                "this job ended: {reason}",
                 reason=reason,
             )
         if message:
@@ -171,9 +184,9 @@ class ConcurrencyGuard:
         overdue = earlier.overdue(job.queue_time)
         ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None
         if earlier.base_url != job.base_url:
-            why = msg("{ended}, and the job now calls another server", ended=earlier.ended)
+            why = msg("{reason}, and the job now uses another server", reason=earlier.ended)
             server = msg(
-                "an earlier run of this job may still be under way at {server}", server=earlier.base_url
+                "an earlier run of this job may still be in progress at {server}", server=earlier.base_url
             )
             return unknown(why)._replace(run=ids) if overdue else server
         until = min(self._request.deadline, time.monotonic() + self._request.context.limits.earlier_run)
@@ -195,15 +208,17 @@ class ConcurrencyGuard:
         if overdue or _is_given_up(earlier, found, poller):
             return unknown(poller.search_result(earlier.ended))._replace(run=ids)
         if isinstance(found, WorkflowRun):
-            return msg("run {run_id} of this job is still under way", run_id=found.run_id)
-        return msg("an earlier run of this job may still wait in Dify's queue, or be under way")
+            return msg("run {run_id} of this job is still in progress", run_id=found.run_id)
+        return msg("an earlier run of this job may still be in progress, or wait in Dify's queue")
 
     def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
         """Add the earlier run's end to the history, unless its own process had done so."""
         if self._request.job.expect:
             outcome = assertions.apply_assertions(outcome, self._request.job.expect)
         kind = outcome.outcome
-        log.info(msg("an earlier run was settled"), run=earlier.workflow_run_id, outcome=kind.value)
+        log.info(
+            msg("the outcome of an earlier run is now known"), run=earlier.workflow_run_id, outcome=kind.value
+        )
         duration = (outcome.run.elapsed_time if outcome.run else None) or 0.0
         record = result_of(
             outcome, self._request.job.name, call_time=earlier.started, attempts=1, duration=duration

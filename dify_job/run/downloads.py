@@ -60,7 +60,7 @@ class Downloader:
             place: The output file.
             run: A run that succeeded.
         """
-        text = msg("the files could not be saved")
+        text = msg("the run's files could not be saved")
         with failing_alone(text, place.path.parent), place.opened() as directory:
             self._save_all(directory, place, run)
 
@@ -70,9 +70,9 @@ class Downloader:
             most = self._limits.max_files
             log.warning(
                 msg(
-                    "the workflow returned {len} files; only the first {most} are saved",
-                    len=len(found),
-                    most=most,
+                    "the workflow returned {count} files, but only the first {maximum} are saved",
+                    count=len(found),
+                    maximum=most,
                 )
             )
         taken = {place.path.name, *place.reserved}
@@ -85,18 +85,25 @@ class Downloader:
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
-                why = msg("its address cannot be read: {error}", error=error)
+                why = msg("its URL cannot be parsed: {error}", error=error)
             if why is None:
-                log.info(msg("file saved"), path=str(place.path.parent / name))
+                log.info(
+                    msg("a file that the workflow returned was saved"), path=str(place.path.parent / name)
+                )
             else:
-                log.warning(msg("a file that the workflow returned was not saved: {why}", why=why), file=name)
+                log.warning(
+                    msg("a file that the workflow returned was not saved: {reason}", reason=why), file=name
+                )
 
     def _save_own(self, file: ReturnedFile, directory: Directory, path: Path) -> None:
         """Save one file, and remember that the job made it. Raises OSError."""
         made = self._state.downloads() if self._state is not None else {}
         there = directory.identity(path.name)
         if there is not None and made.get(str(path)) != there:
-            reason = msg("{path} is there, and no earlier run of this job made it; move it away", path=path)
+            reason = msg(
+                "{path} exists already, and no earlier run of this job wrote it. To make room, move it away",
+                path=path,
+            )
             raise OSError(errno.EEXIST, reason)
         self._save(file, directory, path.name)
         if self._state is not None:
@@ -106,7 +113,9 @@ class Downloader:
     def _save(self, file: ReturnedFile, directory: Directory, name: str) -> None:
         largest = self._limits.max_size
         if file.size is not None and file.size > largest:
-            reason = msg("it has {size} bytes, and max_size is {largest}", size=file.size, largest=largest)
+            reason = msg(
+                "it has {size} bytes, more than max_size = {maximum}", size=file.size, maximum=largest
+            )
             raise OSError(errno.EFBIG, reason)
         url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
         own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
@@ -133,16 +142,16 @@ class Downloader:
             return msg("the run was asked to stop")
         match event:
             case None:
-                return msg("it took too long")
+                return msg("the download took too long")
             case Reply(status=200):
                 return None
             case Reply(status=403):
-                return msg("the server refused it (HTTP 403); such links expire after some minutes")
+                return msg("the server denied access (HTTP 403); such links expire after some minutes")
             case Reply(status=status):
-                return msg("the server answered HTTP {status}", status=status)
+                return msg("the file's server answered HTTP {status}", status=status)
             case ConnectionLost(reason=reason):
                 return reason
-        return msg("the answer is not a file")
+        return msg("the server's answer is not a file")
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:

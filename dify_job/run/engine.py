@@ -151,7 +151,7 @@ class Engine:
             if pause is None or now + pause >= self._request.deadline:
                 return outcome
             log.info(
-                msg("{message}; trying again", message=outcome.message),
+                msg("{message}; dify-job tries again", message=outcome.message),
                 attempt=self._attempts,
                 pause_s=round(pause, 1),
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .run_spec import RunSpec
 
 _HINT_TOO_LARGE = msg(
-    "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
+    "send smaller files, or raise UPLOAD_FILE_SIZE_LIMIT of Dify or client_max_body_size of the proxy"
 )
 
 
@@ -116,7 +116,13 @@ class InputUploader:
         if not isinstance(upload_id, str) or not upload_id:
             raise _unreadable(reply, about)
         seconds = round(time.monotonic() - began, 3)
-        log.info(msg("file uploaded"), input=file.variable, file=str(path), bytes=file.size, seconds=seconds)
+        log.info(
+            msg("an input file was uploaded"),
+            input=file.variable,
+            file=str(path),
+            bytes=file.size,
+            seconds=seconds,
+        )
         return upload_id
 
     def _answer(self, call: PendingCall, about: str, until: float, *, uploading: bool = False) -> Reply:
@@ -158,28 +164,30 @@ def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> R
         said = f"HTTP {error.status}" + (f" ({error.message})" if error.message else "")
         return RunOutcome(
             Outcome.UNREACHABLE,
-            msg("the server answered {said} to {about}, before any run was started", said=said, about=about),
-            msg("its own log has the cause: docker compose logs api"),
+            msg(
+                "the server answered {said} to {about}, before dify-job started a run", said=said, about=about
+            ),
+            msg("the log of the server has the cause: docker compose logs api"),
             next=Next.RETRY,
             retry_after=error.retry_after,
         )
     if error.status == 413:
         return RunOutcome(
             Outcome.REJECTED,
-            msg("{about} is too large for the server (HTTP 413)", about=about),
+            msg("{about} is larger than the server accepts (HTTP 413)", about=about),
             _HINT_TOO_LARGE,
         )
     if uploading and (error.status == 415 or outcome.outcome is Outcome.REJECTED):
         said = error.message.strip() or error.code or f"HTTP {error.status}"
         return RunOutcome(
-            Outcome.REJECTED, msg("Dify refused {about}: {said}", about=about, said=said), outcome.hint
+            Outcome.REJECTED, msg("Dify rejected {about}: {said}", about=about, said=said), outcome.hint
         )
     return outcome
 
 
 def _unreadable(reply: Reply, about: str) -> NoRunError:
     if models.is_cut_off(reply.headers, reply.body):
-        text = msg("the answer to {about} was cut off; no run was started", about=about)
+        text = msg("the server's answer to {about} was cut off; no run was started", about=about)
         return NoRunError(decide(NotSent(""))._replace(message=text))
     return NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
 
@@ -187,6 +195,6 @@ def _unreadable(reply: Reply, about: str) -> NoRunError:
 def _too_late(about: str) -> RunOutcome:
     return RunOutcome(
         Outcome.UNREACHABLE,
-        msg("the deadline passed while {about} was on its way; no run was started", about=about),
-        msg("give the job a longer timeout, or find out why the server is slow"),
+        msg("the deadline passed before the server answered to {about}; no run was started", about=about),
+        msg("set a longer timeout in the job, or find out why the server is slow"),
     )

@@ -168,19 +168,19 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
         raise JobError(
             Outcome.REJECTED,
             msg("{where} cannot be used: {error}", where=where, error=error),
-            msg("give what is so large as a text or a file"),
+            msg("pass large or deeply nested data as a string or a file"),
         ) from None
     except ValueError as error:
         raise JobError(
             outcome,
             msg("{where} is not JSON: {error}", where=where, error=error),
-            msg('an object is needed: {{"name": "value"}}'),
+            msg('write a JSON object: {{"name": "value"}}'),
         ) from None
     if not isinstance(data, dict):
         raise JobError(
             outcome,
-            msg("{where} is JSON, but not an object", where=where),
-            msg('an object is needed: {{"name": "value"}}'),
+            msg("{where} is JSON, but not a JSON object", where=where),
+            msg('write a JSON object: {{"name": "value"}}'),
         )
     return data
 
@@ -194,7 +194,7 @@ def check_sendable(inputs: Mapping[str, Any]) -> None:
         raise JobError(
             Outcome.REJECTED,
             msg("the inputs cannot be sent as JSON: {error}", error=error),
-            msg("use UTF-8 text and finite numbers"),
+            msg("use only UTF-8 text and finite numbers in the inputs"),
         ) from None
 
 

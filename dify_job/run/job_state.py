@@ -42,7 +42,8 @@ def elsewhere_note(job: str, directory: Path) -> Message | None:
     if place is None or place != directory:
         return None
     return msg(
-        "job {job} is installed and has its state in {place}, whatever HOME and XDG_STATE_HOME say here",
+        "job {job} stores its state in {place}, as installed; HOME and "
+        "XDG_STATE_HOME of this shell do not change that",
         job=job,
         place=place,
     )

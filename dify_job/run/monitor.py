@@ -133,7 +133,7 @@ class RunMonitor:
         elif now >= self._options.deadline:
             return self._begin_stop(None)
         elif now >= self._idle_at():
-            return self._on_lost(msg("no data came for {idle:.0f} s", idle=self._options.idle))
+            return self._on_lost(msg("the server sent no data for {idle:.0f} s", idle=self._options.idle))
         if now >= self._poller.poll_at:
             self._poller.poll()
         return None
@@ -169,7 +169,7 @@ class RunMonitor:
             case ConnectionLost(reason=reason):
                 return self._on_lost(reason)
             case _:
-                return self._on_lost(msg("the stream ended without a result"))
+                return self._on_lost(msg("the server ended the stream without a result"))
         return None
 
     def _on_stream_event(self, event: Event) -> RunOutcome | None:
@@ -187,7 +187,7 @@ class RunMonitor:
                 return self._conclude(event.run)
             self._doubted = event.run  # it may be a rejection, or no failure at all: ask the record
             why = msg(
-                "Dify reported a failure that its record did not confirm: {error}",
+                "the stream reported a failure that Dify's run record does not confirm: {error}",
                 error=event.run.error or "",
             )
             return self._on_lost(why)
@@ -196,7 +196,9 @@ class RunMonitor:
             if self._run_id is None:
                 return decide(error, self._options)
             self._reported = error
-            return self._on_lost(msg("Dify reported an error: {said}", said=error.message or error.code))
+            return self._on_lost(
+                msg("Dify reported an error in the stream: {said}", said=error.message or error.code)
+            )
         return None
 
     def _on_reply(self, reply: Reply) -> RunOutcome | None:
@@ -212,7 +214,7 @@ class RunMonitor:
             case ApiError() as error:
                 return decide(error._replace(version=self._poller.version), self._options)
         if models.is_cut_off(reply.headers, reply.body):
-            return self._on_lost(msg("the answer was cut off"))
+            return self._on_lost(msg("the answer of the server was cut off"))
         return decide(ApiError(reply.status, from_dify=False), self._options)
 
     def _on_poll(self, event: CallEvent) -> RunOutcome | None:
@@ -267,10 +269,10 @@ class RunMonitor:
 
     def _conclude(self, run: WorkflowRun) -> RunOutcome | None:
         if run.under_way:
-            return self._on_lost(msg("the answer says that the run is {status}", status=run.status))
+            return self._on_lost(msg("the server answered that the run is {status}", status=run.status))
         if run.status is None and self._run_id is not None and self._reported is None:
             self._reported = run
-            return self._on_lost(msg("the answer does not say how the run ended"))
+            return self._on_lost(msg("the server's answer does not contain the run's outcome"))
         run = run.with_ids(self._run_id, self._task_id)
         run = run._replace(failed_node=self._nodes.failed_node(run))
         if self._stop is not None and ended_by_stop(run):
@@ -316,7 +318,9 @@ class RunMonitor:
             if not self._call.tracker.connected:  # shut before it was established: nothing can leave any more
                 if cancel is not None:
                     return cancelled(cancel.signum)
-                return decide(NotSent(msg("no connection before the deadline")))._replace(next=Next.FINAL)
+                return decide(
+                    NotSent(msg("the server did not accept a connection before the deadline"))
+                )._replace(next=Next.FINAL)
         self._lost = self._poller.search_result(self._lost) if self._lost else self._lost
         self._poller.await_stop(at_once=self._call is None or self._task_id is None)
         if self._task_id is not None:
@@ -355,7 +359,7 @@ class _Stop:
         self._cancel = cancel
         self._options = options
         self._known_running = known_running
-        self._problem: str = msg("no task id was known yet")
+        self._problem: str = msg("the task ID of the run was not known yet")
         self.accepted = False
         self.call: PendingCall | None = None
         self.until = time.monotonic() + options.limits.first_ids
@@ -376,7 +380,7 @@ class _Stop:
 
     def confirmed(self, run: WorkflowRun) -> RunOutcome:
         """The run ended as a stopped one does."""
-        how = msg("stop was sent, and the server confirmed it")
+        how = msg("the server confirmed that it stops the run")
         outcome = self._outcome(how, run.failed_node, known_running=True)
         return outcome._replace(run=run, unsettled=False)
 
@@ -384,27 +388,44 @@ class _Stop:
         """Nothing was confirmed in time; 124 only if the run was known to be running."""
         known_running |= self._known_running
         if self.call is None and not self._options.streaming:
-            how = msg("stop could not be asked: a blocking call never learns its task id; a run may go on")
+            how = msg(
+                "the run could not be stopped, because a blocking call has no task ID; the "
+                "run may still be in progress"
+            )
         elif self.call is None:
-            how = msg("stop could not be asked: {reason}; a run may go on", reason=self._problem)
+            how = msg(
+                "the run could not be stopped: {reason}; it may still be in progress", reason=self._problem
+            )
         elif not self.accepted:
-            how = msg("stop was sent, but not confirmed: {reason}; the run may go on", reason=self._problem)
+            how = msg(
+                "dify-job asked the server to stop the run, but got no confirmation: "
+                "{reason}; the run may still be in progress",
+                reason=self._problem,
+            )
         else:
-            how = msg("stop was sent, but the server did not confirm it; the run may go on")
+            how = msg(
+                "dify-job asked the server to stop the run, but the server did not confirm "
+                "it; the run may still be in progress"
+            )
         if self._cancel is None and not known_running:
             return unknown(msg("{lost}; {how}", lost=lost or msg("the deadline passed"), how=how))
         return self._outcome(how, node, known_running=known_running)
 
     def _outcome(self, how: str, node: FailedNode | None, *, known_running: bool) -> RunOutcome:
-        hint = msg("look for the run in the app's Logs: one that waits in Dify's queue can begin later")
+        hint = msg("check the app's Logs in Dify: a run that waits in Dify's queue can start later")
         if known_running:
-            hint = msg("check the run in the app's Logs; Dify finishes the node that is currently executing")
+            hint = msg(
+                "check the run in the app's Logs in Dify; Dify still finishes the node that is executing"
+            )
         if self._cancel is not None:
-            message = msg("cancelled; {how}", how=how)
+            message = msg("the run was cancelled; {how}", how=how)
             return RunOutcome(Outcome.CANCELLED, message, hint, signum=self._cancel.signum, unsettled=True)
-        message = msg("the deadline passed; {how}", how=how)
+        message = msg("the deadline of the run passed; {how}", how=how)
         if node is not None:
             message = msg(
-                'the deadline passed at "{title}" ({kind}); {how}', title=node.title, kind=node.type, how=how
+                'the deadline of the run passed at "{title}" ({kind}); {how}',
+                title=node.title,
+                kind=node.type,
+                how=how,
             )
         return RunOutcome(Outcome.TIMEOUT, message, hint, unsettled=True)

@@ -93,7 +93,7 @@ class Notification(NamedTuple):
     def body(self) -> Message:
         """A few lines for a person."""
         run = self.run
-        retry = {RetrySafety.SAFE: msg("a retry is safe"), RetrySafety.NOT_SAFE: msg("a retry is not safe")}
+        retry = {RetrySafety.SAFE: msg("retry: safe"), RetrySafety.NOT_SAFE: msg("retry: never blindly")}
         lines = (
             run.message_text,
             run.hint_text,
@@ -101,13 +101,13 @@ class Notification(NamedTuple):
             if run.exit_code is None
             else msg("outcome: {outcome}, exit status {code}", outcome=run.outcome, code=run.exit_code),
             next((retry.get(row.again) for row in TABLE if row.code == run.exit_code), None),
-            msg("began: {at}", at=run.call_time),
-            None if run.duration is None else msg("took: {duration:.1f} s", duration=run.duration),
+            msg("started: {at}", at=run.call_time),
+            None if run.duration is None else msg("duration: {duration:.1f} s", duration=run.duration),
             msg("attempts: {number}", number=run.attempts) if run.attempts else None,
             None if run.tokens is None else msg("tokens: {number}", number=run.tokens),
             msg("run: {run_id}", run_id=run.run_id) if run.run_id else None,
             msg("console: {url}", url=self.console) if self.console else None,
-            msg("more: {command}", command=command("dify-job", "logs", self.job)),
+            msg("log: {command}", command=command("dify-job", "logs", self.job)),
         )
         return join("\n", filter(None, lines))
 
@@ -144,7 +144,9 @@ class Notifier(RunObserver):
     def _ping_start(self) -> None:
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
-            self._start = _Delivery(msg("the start ping"), lambda: _ping(url, b"", time.monotonic() + LIMIT))
+            self._start = _Delivery(
+                msg("the start ping to healthchecks"), lambda: _ping(url, b"", time.monotonic() + LIMIT)
+            )
 
     def notify(self, result: Result, directory: Path | None, events: EventQueue) -> None:
         """Notify of a result that is final, stored and with the caller; of a skip nobody is notified.
@@ -206,13 +208,15 @@ class Notifier(RunObserver):
             occasions.insert(0, (notification.title_of_recovery, self._notify.on_recovery))
         deliveries, unreadable = _messages(occasions, notification)
         for error in unreadable.values():
-            log.warning(msg("a message was not sent: {message}", message=error.message), hint=error.hint)
+            log.warning(msg("a notification was not sent: {message}", message=error.message), hint=error.hint)
         if self._notify.healthchecks:
             # The exit status; a process that was killed had none.
             what = "fail" if run.exit_code is None else str(run.exit_code)
             url = ping_url(self._notify.healthchecks, what, self._rid)
             body = _bounded(translate(notification.body), log.recent())
-            deliveries.append(_Delivery(msg("the ping"), lambda: self._ping_after_start(url, body, until)))
+            deliveries.append(
+                _Delivery(msg("the ping to healthchecks"), lambda: self._ping_after_start(url, body, until))
+            )
         _wait(deliveries, until, pause)
         for delivery in deliveries:
             delivery.warn()
@@ -235,7 +239,7 @@ class Notifier(RunObserver):
         deliveries, unreadable = _messages([(notification.title, names)], notification)
         if notify.healthchecks:
             url, body = ping_url(notify.healthchecks, "log", self._rid), translate(notification.body).encode()
-            deliveries.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
+            deliveries.append(_Delivery(msg("the ping to healthchecks"), lambda: _ping(url, body, until)))
         _wait(deliveries, until)
         for delivery in deliveries:
             if delivery.obstacle is not None:
@@ -261,7 +265,13 @@ def _failing_alone() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - a fault here must not become the run's
-        log.warning(msg("no notification was sent: {name}: {error}", name=type(error).__name__, error=error))
+        log.warning(
+            msg(
+                "no notification was sent, because of an internal error: {name}: {error}",
+                name=type(error).__name__,
+                error=error,
+            )
+        )
 
 
 def past_runs(directory: Path | None) -> tuple[RunRecord, ...]:
@@ -270,7 +280,8 @@ def past_runs(directory: Path | None) -> tuple[RunRecord, ...]:
         return read_history(directory) if directory is not None else ()
     except OSError as error:
         log.warning(
-            msg("the history could not be read: {strerror}", strerror=error.strerror), path=str(directory)
+            msg("the job's history could not be read for the notification: {reason}", reason=error.strerror),
+            path=str(directory),
         )
         return ()
 
@@ -313,11 +324,11 @@ class _Delivery:
     @property
     def error(self) -> str | None:
         """Why it failed; None where it arrived."""
-        return msg("no answer in time") if self.pending else self._error
+        return msg("the server did not answer in time") if self.pending else self._error
 
     def warn(self) -> None:
         if self.error is not None:
-            log.warning(msg("{what} failed: {fault}", what=self.what, fault=self.error))
+            log.warning(msg("{what} failed: {reason}", what=self.what, reason=self.error))
 
 
 def _wait(
@@ -347,7 +358,7 @@ def _messages(
                 continue
             for number, url in enumerate(urls, 1):
                 _hide(url.reveal())
-                what = msg("the message to line {number} of {file_of}", number=number, file_of=file)
+                what = msg("the notification to the URL in line {number} of {file}", number=number, file=file)
                 titles.setdefault(url, (translate(title), what))
     body = log.redact(translate(notification.body))
     messages = [
@@ -389,16 +400,18 @@ def _post(url: str, body: bytes) -> str | None:
             said = next(answer.iter_content(200), b"")
             if said.startswith(b"OK ("):  # Healthchecks: "OK (not found)", "OK (rate limited)"
                 text = said.decode(errors="replace")
-                raise _DeliveryError(msg("the receiver says {decode!r}", decode=text))
+                raise _DeliveryError(msg("the receiver answered {answer!r}", answer=text))
     except requests.exceptions.SSLError:
-        raise _DeliveryError(msg("its TLS certificate is not trusted")) from None
+        raise _DeliveryError(msg("the TLS certificate of the receiver is not trusted")) from None
     except requests.exceptions.ConnectTimeout:
-        return msg("no connection")
+        return msg("the receiver cannot be reached")
     except requests.exceptions.RequestException as error:
         reason = getattr(error.args[0] if error.args else None, "reason", None)
         if type(reason).__name__ in ("NewConnectionError", "NameResolutionError"):
-            return msg("no connection")
-        raise _DeliveryError(msg("no whole answer ({name})", name=type(error).__name__)) from None
+            return msg("the receiver cannot be reached")
+        raise _DeliveryError(
+            msg("the receiver's answer was incomplete ({name})", name=type(error).__name__)
+        ) from None
     return None
 
 
@@ -408,19 +421,19 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
             apprise = import_module("apprise")  # an extra, and only for jobs with messages
         except ImportError:
             raise _DeliveryError(
-                msg("apprise is not installed in the environment of dify-job: pip install apprise")
+                msg("the Python environment of dify-job does not contain apprise: pip install apprise")
             ) from None
         _silence_apprise()
         service = apprise.Apprise()  # one each: several in one would wait for one another
         if not service.add(url.reveal()):
             raise _DeliveryError(
-                msg("it is not a URL that apprise knows (https://github.com/caronc/apprise/wiki)")
+                msg("apprise does not know this kind of URL (https://github.com/caronc/apprise/wiki)")
             )
         kind = apprise.NotifyType.SUCCESS if notification.run.succeeded else apprise.NotifyType.FAILURE
         if not service.notify(
             body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
         ):
-            raise _DeliveryError(msg("apprise could not deliver it"))
+            raise _DeliveryError(msg("apprise could not deliver the notification"))
 
     return send
 
@@ -466,7 +479,7 @@ def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord], direct
             with contextlib.closing(JobState(directory)) as state:
                 state.add_metrics_file(str(path))
     except OSError as error:
-        reason = msg("the metrics could not be written: {strerror}", strerror=error.strerror)
+        reason = msg("the metrics file could not be written: {reason}", reason=error.strerror)
         log.warning(reason, path=str(path))
 
 

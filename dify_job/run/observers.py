@@ -79,7 +79,7 @@ class LogObserver(RunObserver):
 
     def ids(self, ids: RunIds) -> None:
         """Log the ids of the run."""
-        log.debug(msg("the server named the run"), workflow_run_id=ids.run_id, task_id=ids.task_id)
+        log.debug(msg("the server gave the run an ID"), workflow_run_id=ids.run_id, task_id=ids.task_id)
 
     def finished(self, result: Result) -> None:
         """Log the result."""
@@ -130,7 +130,7 @@ class StateObserver(RunObserver):
         try:
             self._state.put_in_flight(self.record)
         except OSError as error:
-            log.warning(msg("the run's id could not be stored"), reason=error.strerror, run=ids.run_id)
+            log.warning(msg("the ID of the run could not be stored"), reason=error.strerror, run=ids.run_id)
 
     def store(self, result: Result, *, our_turn: bool, unsettled: bool) -> None:
         """Store the result.
@@ -154,7 +154,7 @@ class StateObserver(RunObserver):
                 self._state.put_in_flight(self.record._replace(reported=str(result.outcome)))
         except OSError as error:
             path = str(self._state.directory)
-            log.warning(msg("the result could not be stored"), reason=error.strerror, path=path)
+            log.warning(msg("the result of the run could not be stored"), reason=error.strerror, path=path)
 
 
 def _no_secret(identifier: str | None) -> str | None:

@@ -47,69 +47,75 @@ _KEY_HINT = msg(
     command=command("dify-job", "config", "show", "JOB"),
 )
 _SERVER_HINT = msg(
-    "check base_url ({command}), and that Dify is up",
+    "check base_url ({command} shows it), and check that Dify is running",
     command=command("dify-job", "config", "show", "JOB"),
 )
 # What fixes a connection that was not made, by its cause.
 _BY_CAUSE = {
-    FailureCause.PROXY: msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"),
+    FailureCause.PROXY: msg(
+        "check the proxy in HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY to connect directly"
+    ),
     FailureCause.NO_THREAD: PROCESS_LIMIT_HINT,
-    FailureCause.CERTIFICATE_EXPIRED: msg("renew the certificate on the server"),
-    FailureCause.CERTIFICATE_NAME: msg("set base_url to a name that the certificate is for"),
+    FailureCause.CERTIFICATE_EXPIRED: msg("renew the TLS certificate on the server"),
+    FailureCause.CERTIFICATE_NAME: msg("set base_url to a host name that the TLS certificate contains"),
     FailureCause.CERTIFICATE_UNTRUSTED: msg(
-        "set ca_file in the job to the PEM file of the authority that signed it"
+        "set ca_file in the job to the PEM file of the certificate authority that "
+        "signed the server's certificate"
     ),
 }
 _NO_MODEL = (
     Outcome.CONFIG,
-    lambda said: msg("the app's model is not usable: {said}", said=said),
-    msg("set it up in Dify: Settings, Model Provider"),
+    lambda said: msg("the model of the app cannot be used: {said}", said=said),
+    msg("set up the model in Dify: Settings, Model Provider"),
 )
 _NO_QUOTA = (
     Outcome.DENIED,
-    lambda said: msg("a quota is used up: {said}", said=said),
-    msg("it comes back with the plan's next period"),
+    lambda said: msg("the quota of the Dify plan is used up: {said}", said=said),
+    msg("wait for the next period of the plan, or upgrade the plan"),
 )
 # Dify's codes, each with its outcome, message and hint.
 _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "unauthorized": (
         Outcome.DENIED,
-        lambda said: msg("the key was refused: {said}", said=said),
+        lambda said: msg("Dify does not accept the API key: {said}", said=said),
         _KEY_HINT,
     ),
     "rate_limit_error": _NO_QUOTA,
     "provider_quota_exceeded": _NO_QUOTA,
     "workflow_version_execution_not_allowed": (
         Outcome.DENIED,
-        lambda said: msg("the plan does not allow it: {said}", said=said),
-        msg("leave workflow_id out, or change the plan"),
+        lambda said: msg("the Dify plan does not allow this call: {said}", said=said),
+        msg("remove workflow_id, or change the plan"),
     ),
     "not_workflow_app": (
         Outcome.CONFIG,
         lambda said: msg("the key belongs to an app that is not a workflow: {said}", said=said),
-        msg("use the key of a workflow app"),
+        msg("use the API key of a workflow app"),
     ),
     "agent_not_published": (
         Outcome.CONFIG,
         lambda said: msg("an agent of the workflow is not published: {said}", said=said),
-        msg("open the agent in Dify and press Publish"),
+        msg("publish the agent: open it in Dify, and choose Publish"),
     ),
     "trigger_workflow_service_mode_unavailable": (
         Outcome.CONFIG,
         lambda said: msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said),
-        msg("let it start with User Input; dify-job is the schedule"),
+        msg("change the workflow's start node to User Input; dify-job replaces the trigger"),
     ),
     "provider_not_initialize": _NO_MODEL,
     "model_currently_not_support": _NO_MODEL,
     "completion_request_error": (
         Outcome.FAILED,
-        lambda said: msg("workflow failed: the model's provider said: {said}", said=said),
+        lambda said: msg("workflow failed, because the model provider reported: {said}", said=said),
         None,
     ),
 }
 STRANGE = (
-    msg("the answer is not Dify's"),
-    msg("check base_url: it should be Dify's address, ending in /v1, without a login page before it"),
+    msg("the answer does not come from Dify"),
+    msg(
+        "check base_url: it must be the address of Dify and end with /v1, and no "
+        "login page may stand in front of it"
+    ),
 )
 _DEFAULTS = CallOptions()
 
@@ -184,7 +190,7 @@ def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAUL
     if isinstance(end, NotSent):
         return RunOutcome(
             Outcome.UNREACHABLE,
-            msg("the server could not be reached: {unsent}", unsent=end.reason),
+            msg("the server could not be reached: {reason}", reason=end.reason),
             connection_error_hint(end.reason),
             next=Next.RETRY,
             unsent=True,
@@ -208,7 +214,7 @@ def obstacle(probe: AppProbe) -> RunOutcome | None:
         return RunOutcome(
             Outcome.UNREACHABLE,
             msg("the server answered HTTP {status}{said}", status=probe.error.status, said=said),
-            msg("its own log has the cause: docker compose logs api"),
+            msg("the log of the server has the cause: docker compose logs api"),
         )
     if probe.error is not None:
         return decide(probe.error)
@@ -216,11 +222,11 @@ def obstacle(probe: AppProbe) -> RunOutcome | None:
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
     if probe.mode not in (None, "workflow"):
         text = msg(
-            "the key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
+            "the key belongs to the app {name!r}, which is not a workflow but has the mode {mode}",
             name=probe.name,
             mode=probe.mode,
         )
-        return RunOutcome(Outcome.CONFIG, text, msg("use the key of a workflow app"))
+        return RunOutcome(Outcome.CONFIG, text, msg("use the API key of a workflow app"))
     return None
 
 
@@ -242,8 +248,11 @@ def unknown(why: str) -> RunOutcome:
     """
     return RunOutcome(
         Outcome.UNKNOWN,
-        msg("the run was submitted, but how it ended is not known: {why}", why=why),
-        msg("check the app's Logs in Dify before you start it again; the run may have ended or still start"),
+        msg("the run was submitted, but its outcome is unknown: {reason}", reason=why),
+        msg(
+            "check the app's Logs in Dify before you start the job again, because the "
+            "run may have ended, or may still start"
+        ),
         next=Next.SEARCH,
         why=why,
         unsettled=True,
@@ -252,7 +261,9 @@ def unknown(why: str) -> RunOutcome:
 
 def cancelled(signum: int) -> RunOutcome:
     """Return the outcome of a signal that came before anything was sent."""
-    return RunOutcome(Outcome.CANCELLED, msg("cancelled; no run had been started"), signum=signum)
+    return RunOutcome(
+        Outcome.CANCELLED, msg("the run was cancelled before dify-job sent it to Dify"), signum=signum
+    )
 
 
 def rejected_run(run: WorkflowRun) -> RunOutcome:
@@ -272,19 +283,25 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
         case models.SUCCEEDED:
             return RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded"))
         case models.PARTIAL if partial == "success":
-            return RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded in part, as the job allows"))
+            return RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded in part, which the job allows"))
         case models.PARTIAL | models.FAILED | models.STOPPED as status:
             return _of_failed_run(status, run)
         case models.PAUSED:
             return RunOutcome(
                 Outcome.PAUSED,
-                msg("workflow is paused: it waits for a human"),
-                msg("answer its form in Dify; a workflow on a schedule should not have a human-input node"),
+                msg("workflow is paused until a person answers its form"),
+                msg("answer the form in Dify. A scheduled workflow should not contain a human-input node"),
             )
     return RunOutcome(
         Outcome.PROTOCOL,
-        msg("the run ended with a status unknown to this version: {status!r}", status=run.status),
-        msg("it is not taken for success; upgrade dify-job, or look at the run in the app's Logs"),
+        msg(
+            "the run ended with the status {status!r}, which this version of dify-job does not know",
+            status=run.status,
+        ),
+        msg(
+            "dify-job does not count it as success: upgrade dify-job, or look at the run "
+            "in the app's Logs in Dify"
+        ),
     )
 
 
@@ -304,7 +321,7 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
                 type=kind,
                 error=node.error or msg("no error was given"),
             )
-        hint = msg('if that is good enough, set partial = "success" in the job')
+        hint = msg('to count this as success, set partial = "success" in the job')
         return RunOutcome(Outcome.PARTIAL, message, hint)
     if status == models.FAILED:
         error = run.error or (node.error if node is not None else None)
@@ -323,9 +340,13 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
         )
     elif run.error:
         message = msg("workflow was stopped on the server: {error}", error=run.error)
-    hint = msg("somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)")
+    hint = msg(
+        "someone stopped the run, or it exceeded a time limit of the server (APP_MAX_EXECUTION_TIME, 1200 s)"
+    )
     if _WORKER_SHUTDOWN in (run.error or ""):
-        hint = msg("Dify's worker was shut down or restarted during the run; docker compose ps worker")
+        hint = msg(
+            "Dify's worker was stopped or restarted during the run; to check: docker compose ps worker"
+        )
     return RunOutcome(Outcome.STOPPED, message, hint)
 
 
@@ -335,18 +356,20 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
     if _BUSY in error.message or error.code == "too_many_requests":
         return _busy(error, said, streaming=options.streaming)
     if _NOT_PUBLISHED in error.message or error.code == "app_unavailable":
-        hint = msg("open the app in Dify and press Publish")
-        return RunOutcome(Outcome.CONFIG, msg("the workflow is not published"), hint)
+        hint = msg("publish the app: open it in Dify, and choose Publish")
+        return RunOutcome(Outcome.CONFIG, msg("the app's workflow is not published"), hint)
     if _API_DISABLED in error.message:
-        hint = msg("switch on Backend Service API in the app's overview in Dify")
-        return RunOutcome(Outcome.CONFIG, msg("the app's API is switched off"), hint)
+        hint = msg("enable Backend Service API on the app's overview page in Dify")
+        return RunOutcome(Outcome.CONFIG, msg("the app's API is disabled"), hint)
     if error.code in ("bad_request", "not_found") and options.workflow_id:
         return RunOutcome(
             Outcome.CONFIG,
             msg(
-                "workflow_id {workflow_id} cannot be run: {said}", workflow_id=options.workflow_id, said=said
+                "Dify cannot run the version workflow_id {workflow_id}: {said}",
+                workflow_id=options.workflow_id,
+                said=said,
             ),
-            msg("take the id of a published version, or leave workflow_id out to run the newest one"),
+            msg("set workflow_id to the ID of a published version, or remove it to run the newest version"),
         )
     if error.code == "invalid_param" and error.in_stream:
         return _invalid_in_stream(error, said)
@@ -366,15 +389,16 @@ def _of_code(code: str, said: str) -> RunOutcome | None:
 
 def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
     limit = _LIMIT.search(error.message)
-    message = msg("the server has too many runs under way: {said}", said=said)
+    message = msg("the server has too many runs in progress: {said}", said=said)
     if limit is None or limit[1] != "1" or not streaming:
-        hint = msg("raise the app's limit, or give the jobs a jitter")
+        hint = msg("raise the app's limit of concurrent runs in Dify, or set a jitter in the jobs")
         return RunOutcome(Outcome.BUSY, message, hint, next=Next.RETRY)
     # Such a call takes its place twice (`rate-limit-1-streaming-refused-when-idle`).
     always = error.version is not None and error.version >= _IN_WORKER
     hint = msg(
-        "Dify 1.13 and newer refuse every streaming call of an app with a limit of 1: "
-        'set mode = "blocking" in the job, or raise the limit of the app'
+        "from version 1.13, Dify rejects every streaming call of an app with a limit "
+        'of 1 concurrent run: set mode = "blocking" in the job, or raise the app\'s '
+        "limit"
     )
     return RunOutcome(Outcome.BUSY, message, hint, next=Next.FINAL if always else Next.RETRY)
 
@@ -384,17 +408,17 @@ def _invalid_in_stream(error: ApiError, said: str) -> RunOutcome | None:
     if error.version is not None and error.version < _INPUTS_BY_RUN:
         return _rejected(said)
     if re.search(_ABOUT_APP, error.message):
-        hint = msg("open the app in Dify, try it there, and publish it again")
-        return RunOutcome(Outcome.CONFIG, msg("the app's workflow cannot be run: {said}", said=said), hint)
+        hint = msg("open the app in Dify, test the workflow there, and publish it again")
+        return RunOutcome(Outcome.CONFIG, msg("Dify cannot run the app's workflow: {said}", said=said), hint)
     return _rejected(said) if re.search(_ABOUT_INPUTS, error.message) else None
 
 
 def _of_error_event(error: ApiError) -> RunOutcome:
-    reason = error.message or error.code or msg("no reason given")
+    reason = error.message or error.code or msg("no reason was given")
     return RunOutcome(
         Outcome.FAILED,
-        msg("Dify reported an error and started no run: {value}", value=reason),
-        msg("the server's log has the cause: docker compose logs api worker"),
+        msg("Dify reported an error and started no run: {reason}", reason=reason),
+        msg("the log of the server has the cause: docker compose logs api worker"),
     )
 
 
@@ -407,20 +431,22 @@ def _of_http_status(error: ApiError) -> RunOutcome:
         return unknown(answered)
     match status:
         case 429:
-            hint = msg("let the job run later or less often")
+            hint = msg("schedule the job at another time, or less often")
             return RunOutcome(Outcome.BUSY, answered, hint, next=Next.RETRY)
         case 503:
             # A proxy gives it without passing the request on; Dify's own is not repeated.
-            hint = msg("the service is down or overloaded; try later")
+            hint = msg("Dify is stopped or overloaded; try again later")
             following = Next.FINAL if error.from_dify else Next.RETRY
             return RunOutcome(Outcome.UNREACHABLE, answered, hint, next=following)
         case 401 | 403 | 407:
             return _denied(error)
         case 413 if not error.from_dify:
-            text = msg("a proxy in front of Dify refused the size of the request: {said}", said=said)
+            text = msg(
+                "a proxy in front of Dify rejected the request, because it is too large: {said}", said=said
+            )
             hint = msg(
-                "send less, or raise its limit (nginx: client_max_body_size, in Dify's .env "
-                "NGINX_CLIENT_MAX_BODY_SIZE)"
+                "send smaller inputs, or raise the limit of the proxy (nginx: "
+                "client_max_body_size; in Dify's .env: NGINX_CLIENT_MAX_BODY_SIZE)"
             )
             return RunOutcome(Outcome.REJECTED, text, hint)
         case 413 | 422 | 400 if error.from_dify:
@@ -434,26 +460,30 @@ def _of_http_status(error: ApiError) -> RunOutcome:
 def _denied(error: ApiError) -> RunOutcome:
     match error.status, error.from_dify:
         case 401, True:
-            found = msg("the key was refused: {said}", said=error.message), _KEY_HINT
+            found = msg("Dify does not accept the API key: {said}", said=error.message), _KEY_HINT
         case 401, False:
             found = (
-                msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)"),
-                msg("let the API path of base_url pass without that login"),
+                msg("a proxy in front of Dify requires a login (HTTP 401 that does not come from Dify)"),
+                msg("exempt the API path of base_url from that login"),
             )
         case 403, True:
             found = (
-                msg("Dify refused access: {message}", message=error.message),
-                msg("check the app in Dify"),
+                msg("Dify denied access: {message}", message=error.message),
+                msg("check in Dify that the app exists and its API is enabled"),
             )
         case 403, False:
             found = (
-                msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)"),
+                msg("a firewall or proxy blocked the request (HTTP 403 that does not come from Dify)"),
                 msg(
-                    "allow this client; firewalls dislike inputs that look like code. The key was not judged"
+                    "allow this client in the firewall, which may object to inputs that look "
+                    "like code. The key was not checked"
                 ),
             )
         case _:
-            found = msg("the proxy asks for a login (HTTP 407)"), msg("set it in HTTPS_PROXY")
+            found = (
+                msg("the proxy between this machine and Dify requires a login (HTTP 407)"),
+                msg("add user and password to the proxy address in HTTPS_PROXY"),
+            )
     return RunOutcome(Outcome.DENIED, *found)
 
 
@@ -462,7 +492,8 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(
-                "the server redirects ({said}), which would change the method or send the key elsewhere",
+                "the server redirects the request ({said}), and dify-job does not follow, "
+                "since that could send the key to another server",
                 said=said,
             ),
             msg(
@@ -473,11 +504,13 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
     asked = msg(" to {url}", url=error.url) if error.url else ""
     if error.from_dify:
         text = msg("Dify answered {said}{asked}", said=said, asked=asked)
-        return RunOutcome(Outcome.PROTOCOL, text, msg("check base_url: it must end with /v1, once"))
-    text = msg("the answer{asked} ({said}) is not Dify's", asked=asked, said=said)
+        return RunOutcome(
+            Outcome.PROTOCOL, text, msg("check base_url: it must end with /v1, and contain /v1 only once")
+        )
+    text = msg("the answer{asked} ({said}) does not come from Dify", asked=asked, said=said)
     return RunOutcome(Outcome.PROTOCOL, text, STRANGE[1])
 
 
 def _rejected(said: str) -> RunOutcome:
     hint = msg("compare the inputs with the form of the app's start node in Dify")
-    return RunOutcome(Outcome.REJECTED, msg("Dify refused the inputs: {said}", said=said), hint)
+    return RunOutcome(Outcome.REJECTED, msg("Dify rejected the inputs: {said}", said=said), hint)

@@ -48,10 +48,10 @@ class OutputPath(NamedTuple):
             OSError: It cannot be opened, or the name is reserved.
         """
         if self.path.name in self.reserved:
-            raise OSError(errno.EPERM, msg("dify-job stores its own state under that name"))
+            raise OSError(errno.EPERM, msg("dify-job stores its own state under that file name"))
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
         if ".." in below:
-            raise OSError(errno.EPERM, msg("its name leads out of the state directory"))
+            raise OSError(errno.EPERM, msg("the file name points outside the state directory"))
         opened = Directory(self.state or self.path.parent, theirs=self.state is not None)
         with contextlib.closing(opened) as directory:
             for step in below:
@@ -72,9 +72,9 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
     if name == "-":
         raise JobError(
             Outcome.USAGE if by_flag else Outcome.CONFIG,
-            msg("the output file cannot be -: the result goes to standard output without it"),
+            msg("the output file cannot be -: without an output file, the result goes to standard output"),
             msg(
-                "leave it out; {command} prints one value alone",
+                "remove the output file; {command} prints a single value",
                 command=command("dify-job", "run", "--print", "outputs.NAME"),
             ),
         )
@@ -106,7 +106,7 @@ def deliver(place: OutputPath, result: Result, settings: Output) -> None:
         result: Of a run that succeeded.
         settings: What of the result goes into it.
     """
-    with failing_alone(msg("the output file could not be written"), place.path):
+    with failing_alone(msg("the run's output file could not be written"), place.path):
         value = loads_whole(log.as_json(result.as_json(), to_file=True))
         if settings.select is not None:
             value = value_at(value["response_data"]["data"], settings.select)
@@ -129,13 +129,16 @@ def check_writable(place: OutputPath) -> None:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            msg("the output file {path} cannot be written: {strerror}", path=path, strerror=error.strerror),
+            msg("the output file {path} cannot be written: {reason}", path=path, reason=error.strerror),
             msg("mkdir -p {parent}", parent=path.parent)
             if isinstance(error, FileNotFoundError) and not path.parent.exists()
             else disk_error_hint(
                 error,
                 path.parent,
-                msg("check the permissions (ls -ld {parent}), or choose another file", parent=path.parent),
+                msg(
+                    "check the permissions (ls -ld {directory}), or choose another output file",
+                    directory=path.parent,
+                ),
             ),
         ) from None
 
@@ -167,5 +170,7 @@ def value_at(data: Any, path: str) -> Any:
         elif isinstance(data, list) and re.fullmatch(r"[0-9]{1,9}", step) and int(step) < len(data):
             data = data[int(step)]
         else:
-            raise LookupError(msg("the run has no {path} (nothing at {step!r})", path=path, step=step))
+            raise LookupError(
+                msg("the result of the run has no {path}: {step!r} does not exist", path=path, step=step)
+            )
     return data

@@ -126,15 +126,16 @@ class RunPoller:
         if self.run_id is None and not self._options.searchable:
             return unknown(
                 msg(
-                    "{why}; with a fixed end_user the server's log cannot distinguish this run from others",
-                    why=why,
+                    "{reason}. With a fixed end_user, the list of runs on the server does not "
+                    "show which one is this run",
+                    reason=why,
                 )
             )
         if self._absent_since is None or not self._searching:
             return None
         if self.run_id is not None and self.absent_for > self._limits.absent:
             return unknown(
-                msg("{why}, and the server does not know run {run_id}", why=why, run_id=self.run_id)
+                msg("{reason}, and the server has no run {run_id}", reason=why, run_id=self.run_id)
             )
         impatient = not self.rows_come_late and not self._patient
         if self.run_id is None and impatient and self.absent_for >= self._limits.search:
@@ -151,10 +152,12 @@ class RunPoller:
             return why
         if self._unreadable:
             return msg(
-                "{why}, and the server's log could not be read ({reason})", why=why, reason=self._unreadable
+                "{reason}, and the list of runs on the server could not be read ({why_unread})",
+                reason=why,
+                why_unread=self._unreadable,
             )
         if self._absent_since is not None:
-            return msg("{why}, and the server's log does not show it", why=why)
+            return msg("{reason}, and the list of runs on the server does not contain this run", reason=why)
         return why
 
     # A poll
@@ -164,7 +167,7 @@ class RunPoller:
         if self.call is not None:
             self.call.close()
             self.call = None
-            self._miss(msg("no answer came"))
+            self._miss(msg("the server did not answer"))
         self.poll_at = time.monotonic() + self._limits.answer
         if self.run_id is not None:
             self.call = self._dify.detail(self.run_id)
@@ -200,7 +203,7 @@ class RunPoller:
     def _poll_and_wait(self, events: EventQueue) -> Answer:
         self.poll()
         if self.call is None:
-            return Unreadable(msg("a fixed end_user distinguishes no runs"))
+            return Unreadable(msg("with a fixed end_user, this run cannot be found in the list of runs"))
         until = min(self._options.deadline, time.monotonic() + self._limits.answer)
         with contextlib.closing(self.call) as call:
             return self.on_answer(events.answer_of(call, until))
@@ -215,7 +218,9 @@ class RunPoller:
         self._pause = min(self._longest, 2 * self._pause)
         self.poll_at = time.monotonic() + self._limits.uniform(0.8, 1.0) * self._pause
         if not isinstance(event, Reply):
-            return self._miss(event.reason if isinstance(event, ConnectionLost) else msg("no answer came"))
+            return self._miss(
+                event.reason if isinstance(event, ConnectionLost) else msg("the server did not answer")
+            )
         self.learn_version(models.version_of(event.headers))
         error = models.read_error(event.status, event.headers, event.body)
         self.denied = error if event.status in (401, 403) and error.from_dify else None
@@ -224,7 +229,9 @@ class RunPoller:
         if found is None:
             return self._miss(f"HTTP {event.status}")
         if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
-            return self._miss(msg("the answer is about another run"))  # as a cache in between can give it
+            return self._miss(
+                msg("the server's answer is about another run")
+            )  # as a cache in between can give it
         self._unreadable = ""
         if isinstance(found, WorkflowRun):
             self._absent_since = None

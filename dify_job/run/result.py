@@ -161,9 +161,9 @@ def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Re
 def exhausted(error: BaseException) -> Message | None:
     """Return which resource of this process is used up, as an error says; None for any other error."""
     if isinstance(error, MemoryError):
-        return msg("there is not enough memory")
+        return msg("the process has not enough memory")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return msg("too many files are open")
+        return msg("the process has too many open files")
     return None
 
 
@@ -177,15 +177,18 @@ def unexpected(error: Exception) -> JobError:
     if lacking is not None:
         return JobError(
             Outcome.UNREACHABLE,
-            msg("{lacking} to start the run; none was started", lacking=lacking),
-            msg("raise the limit of this process: ulimit -v, MemoryMax= of the unit")
+            msg("no run was started, because {lacking}", lacking=lacking),
+            msg("raise the memory limit of the process: ulimit -v, or MemoryMax= of the unit")
             if isinstance(error, MemoryError)
-            else msg("raise the limit of this process: ulimit -n, LimitNOFILE= of the unit"),
+            else msg("raise the limit of open files: ulimit -n, or LimitNOFILE= of the unit"),
         )
     return JobError(
         Outcome.BUG,
-        msg("a fault of dify-job itself: {name}", name=type(error).__name__),
-        msg("please report it with the traceback in the log; a run may have been started"),
+        msg("internal error of dify-job: {name}", name=type(error).__name__),
+        msg(
+            "report the error with the traceback in the log. Check the app's Logs in "
+            "Dify, because a run may have been started"
+        ),
     )
 
 

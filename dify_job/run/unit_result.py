@@ -12,37 +12,43 @@ from ..state.store import InFlight
 from ..system.unit_result import UnitResult
 
 _KILLED = {
-    "oom-kill": (msg("killed, because there was no memory left"), msg("raise MemoryMax= of the unit")),
-    "timeout": (
-        msg("killed, because it did not end in time"),
-        msg("the job's own timeout should come first"),
+    "oom-kill": (
+        msg("the system killed the run, because no memory was left"),
+        msg("raise MemoryMax= of the unit, or give the machine more memory"),
     ),
-    "watchdog": (msg("killed by the watchdog"), None),
-    "core-dump": (msg("it crashed"), msg("coredumpctl info")),
+    "timeout": (
+        msg("systemd killed the run, because it did not end in time"),
+        msg("set timeout of the job to less than TimeoutStartSec= of the unit"),
+    ),
+    "watchdog": (msg("the watchdog of systemd killed the run"), None),
+    "core-dump": (msg("the process of the run crashed"), msg("coredumpctl info shows the crash")),
 }
-_MAY_GO_ON = msg("the run may go on in Dify")
+_MAY_GO_ON = msg("the run may still be in progress in Dify")
 # Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
 _NOT_STARTED = {
-    200: ("CHDIR", msg("its working directory is missing")),
-    203: ("EXEC", msg("the interpreter in ExecStart= is missing, or cannot be executed")),
+    200: ("CHDIR", msg("the working directory of the unit is missing")),
+    203: ("EXEC", msg("the interpreter in ExecStart= is missing or not executable")),
     205: ("LIMITS", msg("a resource limit of the unit cannot be set")),
-    208: ("STDIN", msg("its standard input cannot be opened")),
-    209: ("STDOUT", msg("its standard output cannot be opened")),
-    216: ("GROUP", msg("its group does not exist, or cannot be taken")),
-    217: ("USER", msg("its user does not exist")),
-    218: ("CAPABILITIES", msg("its capabilities cannot be set")),
-    219: ("CGROUP", msg("its control group cannot be made")),
-    222: ("STDERR", msg("its standard error cannot be opened")),
-    224: ("PAM", msg("PAM refuses its user a session")),
-    225: ("NETWORK", msg("its network namespace cannot be made")),
-    226: ("NAMESPACE", msg("a file or directory that it needs is missing")),
-    228: ("SECCOMP", msg("its system call filter cannot be set")),
-    233: ("RUNTIME_DIRECTORY", msg("its runtime directory cannot be made")),
-    238: ("STATE_DIRECTORY", msg("its state directory cannot be made")),
-    239: ("CACHE_DIRECTORY", msg("its cache directory cannot be made")),
-    240: ("LOGS_DIRECTORY", msg("its log directory cannot be made")),
-    241: ("CONFIGURATION_DIRECTORY", msg("its configuration directory cannot be made")),
-    243: ("CREDENTIALS", msg("a file of LoadCredential= is missing, or cannot be read or decrypted")),
+    208: ("STDIN", msg("the standard input of the unit cannot be opened")),
+    209: ("STDOUT", msg("the standard output of the unit cannot be opened")),
+    216: ("GROUP", msg("the group of the unit does not exist or cannot be used")),
+    217: ("USER", msg("the user of the unit does not exist")),
+    218: ("CAPABILITIES", msg("the capabilities of the unit cannot be set")),
+    219: ("CGROUP", msg("the control group of the unit cannot be created")),
+    222: ("STDERR", msg("the standard error of the unit cannot be opened")),
+    224: ("PAM", msg("PAM does not allow a session for the user of the unit")),
+    225: ("NETWORK", msg("the network namespace of the unit cannot be created")),
+    226: ("NAMESPACE", msg("a file or directory that the unit needs is missing")),
+    228: ("SECCOMP", msg("the system call filter of the unit cannot be set")),
+    233: ("RUNTIME_DIRECTORY", msg("the runtime directory of the unit cannot be created")),
+    238: ("STATE_DIRECTORY", msg("the state directory of the unit cannot be created")),
+    239: ("CACHE_DIRECTORY", msg("the cache directory of the unit cannot be created")),
+    240: ("LOGS_DIRECTORY", msg("the log directory of the unit cannot be created")),
+    241: ("CONFIGURATION_DIRECTORY", msg("the configuration directory of the unit cannot be created")),
+    243: (
+        "CREDENTIALS",
+        msg("a credential file in LoadCredential= is missing, or cannot be read or decrypted"),
+    ),
 }
 _FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
 _ROUNDED = timedelta(seconds=2)  # systemd prints whole seconds
@@ -75,7 +81,7 @@ def with_unit_result(
     known = _with_ending(runs, ending, left)
     if left is None or left.reported is not None or _is_recorded(left, known, ending):
         return known
-    message = msg("its process ended without a result")
+    message = msg("the process of the run ended without a result")
     record = RunRecord(
         left.started, "killed", None, message, hint=_MAY_GO_ON, attempts=1, run_id=left.workflow_run_id
     )
@@ -160,10 +166,10 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
     else:
         outcome = "killed" if ending.unknown and left is not None else "not-started"
         message = (
-            msg("{unit} failed without a result", unit=ending.unit)
+            msg("the unit {unit} failed without a result of its run", unit=ending.unit)
             if ending.unknown
             else msg(
-                "{unit} failed without a result: systemd says {result}",
+                "the unit {unit} failed without a result of its run: systemd reports {result}",
                 unit=ending.unit,
                 result=ending.result,
             )
@@ -212,19 +218,25 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
         return known.outcome, known.when, journal if code else None
     if (why := why_not_started(code)) is not None:
         hint = msg(
-            "{status}; where paths have changed: {install}",
+            "{status} (shows the reason); if paths have changed: {install}",
             status=command("systemctl", *manager, "status", unit),
             install=command("dify-job", "install", "--installed"),
         )
-        return "not-started", msg("not started: status {why}", why=why), hint
-    return "crashed", msg("it ended with status {code}, which is none of dify-job's", code=code), journal
+        return "not-started", msg("systemd did not start the run: status {reason}", reason=why), hint
+    return (
+        "crashed",
+        msg("the process of the run ended with status {code}, which dify-job does not use", code=code),
+        journal,
+    )
 
 
 def _of_kill(ending: UnitResult) -> tuple[str, str | None]:
-    why, hint = _KILLED.get(ending.result, (msg("killed by SIG{status}", status=ending.status), None))
+    why, hint = _KILLED.get(
+        ending.result, (msg("the process of the run was killed by SIG{signal}", signal=ending.status), None)
+    )
     return msg(
-        "{why} (systemd says {result}, {code} by {status})",
-        why=why,
+        "{reason} (systemd reports {result}, {code} by {status})",
+        reason=why,
         result=ending.result,
         code=ending.code,
         status=ending.status,

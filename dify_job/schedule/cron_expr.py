@@ -69,20 +69,20 @@ def read_cron(expression: str) -> CronTimes:
     if text.lower() == "@reboot":
         raise _refused(
             expression,
-            msg("it would start a run at each boot; catch_up = true runs once after an outage"),
+            msg("@reboot would start a run at every boot; catch_up = true runs once after an outage"),
         )
     if text.startswith("@"):
         raise _refused(
             expression,
             msg(
-                "{text} is not supported; the supported names are {macros}",
+                "{text} is not supported; use five fields or one of {macros}",
                 text=text,
                 macros=join(", ", _MACROS),
             ),
         )
     words = text.lower().split()
     if len(words) != 5:
-        raise _refused(expression, msg("it has {len} fields, not 5", len=len(words)))
+        raise _refused(expression, msg("a cron line has 5 fields, not {count}", count=len(words)))
     try:
         sets = [_numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
     except ValueError as error:
@@ -90,7 +90,7 @@ def read_cron(expression: str) -> CronTimes:
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _comes(days, months) and any(day_stars):
-        raise _refused(expression, msg("that day never comes in these months"))
+        raise _refused(expression, msg("the day of the month does not exist in these months"))
     # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
     plain = [
         word if word.startswith("*") else ",".join(map(str, numbers))
@@ -131,14 +131,23 @@ def cron_of(calendar: str) -> str:
     fields: BaseIterator = parsed(calendar)
     expression, _ = split_zone(calendar)
     if fields.seconds != {0}:
-        raise ValueError(msg("cron has no seconds"))
+        raise ValueError(msg("a cron line cannot contain seconds"))
     if len(fields.years) < 200:
-        raise ValueError(msg("cron has no years"))
+        raise ValueError(msg("a cron line cannot contain years"))
     if any(day < 0 for day in fields.days):
-        raise ValueError(msg("cron has no last day of the month (~ in {expression})", expression=expression))
+        raise ValueError(
+            msg(
+                "a cron line cannot mean the last day of the month (~ in {expression})", expression=expression
+            )
+        )
     every_day, every_weekday = len(fields.days) == 31, len(fields.weekdays) == 7
     if not every_day and not every_weekday:
-        raise ValueError(msg("for cron a day of the month and a weekday together mean either, not both"))
+        raise ValueError(
+            msg(
+                "a cron line with a day of the month and a weekday runs on either of them, "
+                "not only on days that are both"
+            )
+        )
     weekdays = {(day + 1) % 7 for day in fields.weekdays}
     return " ".join(
         listed(tuple(sorted(numbers)), size)
@@ -173,7 +182,7 @@ def _numbers(
     for part in word.split(","):
         span, slash, step = part.partition("/")
         if slash and (not _is_number(step) or int(step) == 0):
-            raise ValueError(msg("the {name} {part!r} has no step", name=name, part=part))
+            raise ValueError(msg("the {name} {part!r} has no number after the /", name=name, part=part))
         if span == "*":
             start, end = first, last if name != "day of week" else 6
         else:
@@ -183,7 +192,8 @@ def _numbers(
             if slash and not dash:
                 raise ValueError(
                     msg(
-                        "{part!r} means different things to different crons; write {low}-{last}/{step}",
+                        "{part!r} means different things in different cron versions; write "
+                        "{low}-{last}/{step}",
                         part=part,
                         low=low,
                         last=last,
@@ -192,12 +202,14 @@ def _numbers(
                 )
         if end < start:
             if name != "day of week":
-                raise ValueError(msg("the {name} {part!r} ends before it begins", name=name, part=part))
+                raise ValueError(
+                    msg("the {name} {part!r} is a range whose end is before its start", name=name, part=part)
+                )
             end += 7  # Debian takes fri-mon
         if slash and int(step) > end - start:
-            meant = msg('; you may mean every = "{step}min"', step=step) if name == "minute" else ""
+            meant = msg('; perhaps you mean every = "{step}min"', step=step) if name == "minute" else ""
             raise ValueError(
-                msg("the step of {part!r} is longer than what it divides{meant}", part=part, meant=meant)
+                msg("the step of {part!r} is longer than its range{meant}", part=part, meant=meant)
             )
         numbers = range(start, end + 1, int(step or 1))
         found |= {number % 7 for number in numbers} if name == "day of week" else set(numbers)
@@ -210,7 +222,7 @@ def _number(text: str, name: str, first: int, last: int, names: tuple[str, ...],
     if not _is_number(text) or not first <= int(text) <= last:
         raise ValueError(
             msg(
-                "the {name} {text!r} is not from {first} to {last}",
+                "the {name} {text!r} is not a number from {first} to {last}",
                 name=name,
                 text=text,
                 first=first,
@@ -227,8 +239,9 @@ def _is_number(text: str) -> bool:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("cron = {expression!r}: {why}", expression=expression, why=why),
+        msg("cron = {expression!r} cannot be used: {reason}", expression=expression, reason=why),
         msg(
-            "the five fields are minute, hour, day of month, month, day of week: 30 7 * * 1-5 (man 5 crontab)"
+            "a cron line has the fields minute, hour, day of month, month and day of "
+            "week: 30 7 * * 1-5 (man 5 crontab)"
         ),
     )

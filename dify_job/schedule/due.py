@@ -11,7 +11,7 @@ from . import intervals, upcoming
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
-_CLOCK_PUT_BACK = msg("the clock was put back; the count begins again")
+_CLOCK_PUT_BACK = msg("the system clock was set back, so the interval starts again now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     at = next(upcoming.due_times(config, since), None)
     if at is not None and at <= now:
         return Decision(due=True, mark=now)
-    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else msg("any time")
+    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else msg("unknown time")
     return Decision(
-        due=False, mark=now if last is None else None, why=msg("not due before {when}", when=when)
+        due=False, mark=now if last is None else None, why=msg("the run is not due before {when}", when=when)
     )
 
 
@@ -60,7 +60,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     grid, step = intervals.grid_of(every), round(every)
     tick = int(now.timestamp()) // grid * grid
     if last is None:
-        why = msg("the interval is counted from this first tick")
+        why = msg("the interval starts now, at its first check")
         return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
     counted = int(last.timestamp())
     if tick < counted:
@@ -73,7 +73,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     if steps and bearable:
         return Decision(due=True, mark=at)
     coming = datetime.fromtimestamp(counted + (steps + 1) * step, UTC).astimezone()
-    return Decision(due=False, why=msg("not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
+    return Decision(due=False, why=msg("the run is not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
 
 
 def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
@@ -92,8 +92,8 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
-        "the scheduled time that started it is more than max_late = {timespan_text} ago",
-        timespan_text=timespan_text(config.max_late),
+        "the scheduled time was more than max_late = {max_late} ago",
+        max_late=timespan_text(config.max_late),
     )
 
 

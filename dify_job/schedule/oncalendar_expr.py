@@ -60,17 +60,19 @@ def parsed(expression: str) -> BaseIterator:
         fields = BaseIterator(head, _EPOCH)
         fields.days -= {0}  # the library counts ~3/1 on to 0
         for step in _steps_too_long(head):
-            raise _refused(expression, msg("the step /{step} is longer than what it divides", step=step))
+            raise _refused(expression, msg("the step /{step} is longer than its range", step=step))
         next(fields)
     except (OnCalendarError, ValueError, IndexError):
         why = (
-            msg("it is finer than a second")
+            msg("the expression has fractions of a second")
             if re.search(r":\d+\.\d", head)
-            else msg("it is not a calendar expression")
+            else msg("this is not a calendar expression of systemd")
         )
         raise _refused(expression, why) from None
     except StopIteration:
-        raise _refused(expression, msg("it never elapses")) from None
+        raise _refused(
+            expression, msg("the expression never elapses, because it names no time in the future")
+        ) from None
     return fields
 
 
@@ -119,6 +121,6 @@ def _written_out(head: str, fields: BaseIterator) -> str:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("calendar = {expression!r}: {why}", expression=expression, why=why),
-        msg("man systemd.time shows the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
+        msg("calendar = {expression!r} cannot be used: {reason}", expression=expression, reason=why),
+        msg("write it as in systemd.time(7), such as Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
     )

@@ -12,8 +12,8 @@ from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 
 _MADE_UP = msg(
-    "cron does not catch up missed runs, so the crontab entry fires more often and dify-job decides "
-    "whether a run is due"
+    "cron does not catch up missed runs, so the crontab entry runs more often, "
+    "and dify-job decides each time whether a run is due"
 )
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
@@ -92,7 +92,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
             return ScheduleLines((cron.line,))
         return _hourly(
             schedule,
-            msg("cron reads its lines in this machine's zone, {local_name}", local_name=zones.local_name()),
+            msg("cron uses this machine's time zone, {zone}, for its lines", zone=zones.local_name()),
         )
     lines = []
     for expression in schedule.calendar:
@@ -109,17 +109,15 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
                         error=error,
                     ),
                     msg(
-                        "the nearest that cron has: {without_seconds!r}; or --backend systemd",
-                        without_seconds=cron_expr.without_seconds(line),
+                        "use the nearest time that cron can express, {nearest!r}, or --backend systemd",
+                        nearest=cron_expr.without_seconds(line),
                     ),
                 ) from None
             return _hourly(schedule, text_of(error))
         if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
             return _hourly(
                 schedule,
-                msg(
-                    "cron reads its lines in this machine's zone, {local_name}", local_name=zones.local_name()
-                ),
+                msg("cron uses this machine's time zone, {zone}, for its lines", zone=zones.local_name()),
             )
     return ScheduleLines(tuple(dict.fromkeys(lines)))
 
@@ -131,12 +129,12 @@ def _in_zone(expression: str, zone: str | None) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "calendar = {expression!r} names the zone {own}, and timezone says {zone}",
+                "calendar = {expression!r} contains the time zone {own}, but timezone is {zone}",
                 expression=expression,
                 own=own,
                 zone=zone,
             ),
-            msg("leave one of them out"),
+            msg("remove the time zone from calendar, or remove timezone"),
         )
     return f"{line} {zone}" if zone and own is None else line
 
@@ -145,11 +143,11 @@ def _why_interval(every: float, grid: int) -> str:
     if grid == round(every):
         return ""
     return msg(
-        "{timespan_text} does not divide a day: it ticks every {format_timespan} and runs when "
-        "due (exact without that: {in_words})",
-        timespan_text=timespan_text(every),
-        format_timespan=format_timespan(grid),
-        in_words=intervals.in_words(intervals.nearest_exact(every)),
+        "{every} does not divide a day evenly, so the timer fires every {grid} and "
+        "dify-job runs the job when it is due (exact intervals: {exact})",
+        every=timespan_text(every),
+        grid=format_timespan(grid),
+        exact=intervals.in_words(intervals.nearest_exact(every)),
     )
 
 
@@ -159,8 +157,8 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {timespan_text!r} is too fine for cron, which counts in minutes",
-                timespan_text=timespan_text(every),
+                "every = {every!r} is shorter than a minute or not whole minutes, which cron cannot do",
+                every=timespan_text(every),
             ),
             msg(
                 "use one of the nearest intervals that divide a day evenly: {intervals}",
@@ -191,5 +189,8 @@ def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
     return ScheduleLines(
         (line,),
         if_due=True,
-        why=msg("{why}: the line ticks more often, and the run decides whether it is due", why=why),
+        why=msg(
+            "{reason}: the crontab line runs more often, and dify-job decides each time whether a run is due",
+            reason=why,
+        ),
     )

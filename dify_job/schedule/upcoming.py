@@ -68,9 +68,9 @@ def check(times: ScheduleConfig, now: datetime) -> None:
     if next(coming(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,
-            msg("{in_words} never comes again", in_words=schedule_lines.in_words(times)),
+            msg("the schedule {schedule} has no time in the future", schedule=schedule_lines.in_words(times)),
             msg(
-                "give it a time that is still to come: {command} shows the coming runs",
+                "choose a time in the future; {command} shows the upcoming runs",
                 command=command("dify-job", "next"),
             ),
         )
@@ -150,17 +150,19 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
     zone = line.zone or zones.local_name()
     if forward and line.made_up:
         return msg(
-            "clocks go forward in {zone}; runs at {runs} run just after the change", zone=zone, runs=runs
+            "clocks go forward in {zone}; the runs at {runs} start just after the change",
+            zone=zone,
+            runs=runs,
         )
     if forward:
         return msg("clocks go forward in {zone}; runs at {runs} are skipped", zone=zone, runs=runs)
     if line.cron:
         if line.made_up:
             return None
-        return msg("clocks go back in {zone}; runs at {runs} run twice", zone=zone, runs=runs)
+        return msg("clocks go back in {zone}; the runs at {runs} start twice", zone=zone, runs=runs)
     if not each_hour:
         return None
-    return msg("clocks go back in {zone}; an hour passes without a run", zone=zone)  # systemd#5595
+    return msg("clocks go back in {zone}; there is one hour without a run", zone=zone)  # systemd#5595
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:

@@ -105,7 +105,11 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
     denied_at = barrier(path, account, need)
     if denied_at is not None:
         return _denied(denied_at, account, need if denied_at == path else os.X_OK)
-    return msg("a service has a /tmp of its own") if is_hidden(path, account) else None
+    return (
+        msg("a service has a /tmp of its own and cannot see the system's")
+        if is_hidden(path, account)
+        else None
+    )
 
 
 def is_hidden(path: Path, account: Account) -> bool:
@@ -234,10 +238,10 @@ def _denied(path: Path, account: Account, need: int) -> str:
     except OSError as error:
         return msg("{path}: {reason}", path=path, reason=error.strerror)
     if _mode_allows(path, account, need):
-        return msg("the access control list of {path}, or its file system, denies it", path=path)
+        return msg("the access control list of {path} denies it, or the file system does", path=path)
     return msg(
-        "{path} has mode {s_imode:04o} and belongs to {name_of}",
+        "{path} has mode {mode:04o} and belongs to {owner}",
         path=path,
-        s_imode=stat.S_IMODE(found.st_mode),
-        name_of=name_of(found.st_uid),
+        mode=stat.S_IMODE(found.st_mode),
+        owner=name_of(found.st_uid),
     )

@@ -153,5 +153,5 @@ def scratch_directory() -> Iterator[Path]:
                 place=place,
                 reason=error.strerror,
             ),
-            msg("df {gettempdir}", gettempdir=place),
+            msg("check the free space: df {directory}", directory=place),
         ) from None

@@ -47,11 +47,11 @@ _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
 _SEE_EDIT = msg(
-    "see what differs with {command}; --overwrite-edits replaces it",
+    "{command} shows the differences; --overwrite-edits replaces the edits",
     command=command("dify-job", "install", "--diff"),
 )
 _OPEN = msg(
-    "others can write in /etc/cron.d, and so decide what root runs: {command}",
+    "other users can write to /etc/cron.d, and so could run commands as root: {command}",
     command=command("chmod", "go-w", "/etc/cron.d"),
 )
 NOT_RUNNING = msg("the cron daemon is not running")
@@ -171,7 +171,10 @@ class Cron(Backend):
         enabled = not is_paused(after)
         if not enabled and not changed:
             notes.append(
-                msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", job))
+                msg(
+                    "the job stays paused; to enable it: {command}",
+                    command=command("dify-job", "resume", job),
+                )
             )
         commands: tuple[str, ...] = ()
         if not self.daemon_runs:
@@ -250,7 +253,9 @@ class CronFiles(Cron):
             changed = change.before != after if after is not None else there.is_managed
             changes += [change] if changed else []
             if after is None:
-                foreign = msg("{path} is not managed by dify-job and was left", path=self._place(job))
+                foreign = msg(
+                    "{path} was not removed, because dify-job did not write it", path=self._place(job)
+                )
                 note = foreign if there.is_foreign else ""
             results.append(self._result(job, after, changed=changed, note=note))
         return Plan(steps=(change_files(changes),) if changes else (), results=tuple(results))
@@ -389,7 +394,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
     if seen.header is None:
         raise JobError(
             Outcome.CONFIG,
-            msg("job {job} is not installed in cron", job=job),
+            msg("job {job} is not installed with cron", job=job),
             command("dify-job", "install", job),
         )
     first, _, body = seen.content.decode(errors="surrogateescape").partition("\n")
@@ -412,11 +417,11 @@ def _plain(word: str) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "{word!r} cannot be part of a crontab: {special!r} has a special meaning there",
+                "{word!r} cannot be in a crontab line, where {special!r} has a special meaning",
                 word=word,
                 special=special[0],
             ),
-            msg("use plain letters, digits and / . _ - in paths and names"),
+            msg("use only letters, digits and / . _ - in paths and names"),
         )
     return word
 
@@ -427,10 +432,10 @@ def _command(words: Sequence[str]) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the command has {length} bytes, and cron takes {limit}",
+                "the command in the crontab line has {length} bytes, but cron allows at most {maximum}",
                 length=len(command),
-                limit=_LONGEST_COMMAND,
+                maximum=_LONGEST_COMMAND,
             ),
-            msg("use shorter paths"),
+            msg("use shorter paths for the interpreter and the configuration"),
         )
     return command

@@ -71,10 +71,11 @@ def blocks(table: bytes) -> list[Block]:
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "the markers of job {job} in the crontab are damaged, so its lines cannot be found",
+                    "the lines of job {job} in the crontab cannot be found, because its begin or "
+                    "end marker is damaged",
                     job=job,
                 ),
-                msg("repair or delete that block by hand: crontab -e"),
+                msg("repair or delete the lines by hand: crontab -e"),
             )
         header, as_written = read
         above = [(name, value) for at, name, value in settings if at < start]
@@ -110,8 +111,8 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
     if _FOREIGN_HEADER.search(table):
         raise JobError(
             Outcome.CONFIG,
-            msg("the crontab begins with DO NOT EDIT: another program manages it"),
-            msg("install as root (a file in /etc/cron.d), or with --backend systemd"),
+            msg("the crontab begins with DO NOT EDIT, so another program manages it"),
+            msg("install the job as root (a file in /etc/cron.d), or with --backend systemd"),
         )
     hostile = next((at for at, *setting in _settings(table) if _is_hostile(*setting)), None)
     if hostile is not None:
@@ -165,7 +166,7 @@ def read_table() -> bytes:
         return b""
     raise JobError(
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
-        msg("your crontab cannot be read: {value}", value=done.reason),
+        msg("your crontab cannot be read: {reason}", reason=done.reason),
         msg(
             "crontab -l must work; see cron.allow and cron.deny in crontab(1), or leave cron out: "
             "--backend systemd"
@@ -242,6 +243,6 @@ def _give(table: bytes) -> None:
     if done.code != 0:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            msg("crontab refused the table: {complaint}", complaint=done.reason),
-            msg("it is as it was: crontab -l"),
+            msg("the crontab command rejected the new crontab: {reason}", reason=done.reason),
+            msg("your crontab is unchanged; crontab -l shows it"),
         )

@@ -31,13 +31,17 @@ def chosen_scope(scope: str | None) -> Scope:
     root = os.geteuid() == 0
     if scope == "system" and not root:
         raise JobError(
-            Outcome.DENIED, msg("system jobs are root's"), msg("sudo dify-job ..., or leave --system out")
+            Outcome.DENIED,
+            msg("only root can install system jobs"),
+            msg("use sudo dify-job ..., or remove --system"),
         )
     if scope == "user" and (caller := by_sudo()):
         raise JobError(
             Outcome.USAGE,
-            msg("--user under sudo would install for root, not for {caller}", caller=caller),
-            msg("leave sudo out: {command}", command="dify-job install --user"),  # a Command would get sudo
+            msg("with sudo, --user would install the job for root, not for {caller}", caller=caller),
+            msg(
+                "run the command without sudo: {command}", command="dify-job install --user"
+            ),  # a Command would get sudo
         )
     return Scope(scope) if scope else Scope.SYSTEM if root else Scope.USER
 
@@ -56,8 +60,8 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
     if isinstance(scheduler, UserCrontab) and not subprocesses.found("crontab"):
         raise JobError(
             Outcome.CONFIG,
-            msg("there is no crontab command on this machine"),
-            msg("apt-get install cron, or systemd"),
+            msg("this machine has no crontab command"),
+            msg("install cron (apt-get install cron), or use systemd"),
         )
     if not scheduler.by_cron and systemctl.version() is None:
         installed = subprocesses.found("systemctl")

@@ -27,30 +27,35 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     if "ExecStart" in said:
         now = _values(said, "ExecStart")
         found.append(
-            msg("ExecStart= is replaced by {now!r}", now=now[-1]) if now else msg("ExecStart= is emptied")
+            msg("it replaces ExecStart= with {command!r}", command=now[-1])
+            if now
+            else msg("it empties ExecStart=")
         )
     if any("" in said[key] for key in _KEYS & said.keys()):
-        found.append(msg("the key's LoadCredential= is emptied"))
+        found.append(msg("it empties LoadCredential=, which passes the key to the unit"))
     triggers = sorted(_TRIGGERS & said.keys())
     if any("" in said[key] for key in triggers):
-        found.append(msg("the schedule is replaced"))
+        found.append(msg("it replaces the schedule"))
     elif any(_values(said, key) for key in triggers):
         found.append(
             msg(
-                "{triggers} adds to the schedule (an empty OnCalendar= first would replace it)",
+                "it adds {triggers} to the schedule (an empty OnCalendar= first would replace the schedule)",
                 triggers=join(", ", triggers),
             )
         )
     if "Unit" in said:
-        found.append(msg("the timer starts {values}", values=" ".join(_values(said, "Unit"))))
+        found.append(msg("it makes the timer start {units}", units=" ".join(_values(said, "Unit"))))
     if not catch_up and _last(said, "Persistent") in _YES:
-        found.append(msg("Persistent= catches up missed runs, which catch_up = false forbids"))
+        found.append(msg("Persistent= catches up missed runs, although the job has catch_up = false"))
     found += _bars(said)
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:
-        found.append(msg("TimeoutStartSec= ends a run before the job's own timeout, and Dify goes on"))
+        found.append(
+            msg("TimeoutStartSec= ends a run before the job's own timeout, and the run goes on in Dify")
+        )
     found += [
-        msg("{key}= is {last!r}", key=key, last=_last(said, key)) for key in sorted(_IDENTITY & said.keys())
+        msg("it sets {key}= to {value!r}", key=key, value=_last(said, key))
+        for key in sorted(_IDENTITY & said.keys())
     ]
     return tuple(found)
 
@@ -58,11 +63,11 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
 def _bars(said: Mapping[str, list[str]]) -> Iterator[str]:
     """What stands between the timer and Dify."""
     if bars := sorted(f"{key}=" for key in said if _values(said, key) and key.startswith(_BARS)):
-        yield msg("{bars} can prevent a start", bars=join(", ", bars))
+        yield msg("{settings} can prevent the start of a run", settings=join(", ", bars))
     if _last(said, "PrivateNetwork") in _YES:
-        yield msg("PrivateNetwork= leaves it no network")
+        yield msg("PrivateNetwork= gives the run no network")
     if _last(said, "IPAddressDeny"):
-        yield msg("IPAddressDeny= can cut it off from Dify")
+        yield msg("IPAddressDeny= can block the connection to Dify")
 
 
 def _read(texts: Iterable[str]) -> Mapping[str, list[str]]:

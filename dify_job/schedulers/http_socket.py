@@ -92,8 +92,8 @@ def address_of(listen: str) -> tuple[str, int]:
     if found is None or not 0 < int(found["port"]) < 65536:
         raise JobError(
             Outcome.USAGE,
-            msg("{listen!r} is not an address and port", listen=listen),
-            msg("write it as 127.0.0.1:8000"),
+            msg("--http-listen {listen!r} is not an address with a port", listen=listen),
+            msg("write it for example as 127.0.0.1:8000"),
         )
     return str(address), int(found["port"])
 
@@ -117,18 +117,21 @@ def render_http_socket(
     if not family.is_loopback and config.token_file is None:
         raise JobError(
             Outcome.CONFIG,
-            msg("{address} can be reached from other machines, and there is no token", address=address),
-            msg("name a file with one in --http-token-file, or listen on 127.0.0.1"),
+            msg(
+                "{address} can be reached from other machines, so the HTTP interface needs a token",
+                address=address,
+            ),
+            msg("give a file with a token in --http-token-file, or listen on 127.0.0.1"),
         )
     hidden = config.token_file
     if scope is Scope.SYSTEM and hidden is not None and any(map(hidden.is_relative_to, PRIVATE_TMP)):
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the service cannot see the token file {path}: it has a /tmp of its own",
+                "the service cannot read the token file {path}, because it has a /tmp of its own",
                 path=hidden,
             ),
-            msg("put it elsewhere: /etc/dify-job/http.token"),
+            msg("store the token in another directory: /etc/dify-job/http.token"),
         )
     listen = f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}"
     read = [config.python, config.config_path, *([config.token_file] if config.token_file else [])]
@@ -253,14 +256,18 @@ def check_free(listen: str) -> None:
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "nothing can listen on {address} port {port}: {strerror}",
+                    "the HTTP interface cannot listen on {address} port {port}: {reason}",
                     address=address,
                     port=port,
-                    strerror=error.strerror,
+                    reason=error.strerror,
                 ),
-                msg("ss -ltnp 'sport = :{port}' shows who does; --http-listen names another place", port=port)
+                msg(
+                    "ss -ltnp 'sport = :{port}' shows the program that uses the port; choose "
+                    "another port with --http-listen",
+                    port=port,
+                )
                 if error.errno == errno.EADDRINUSE
-                else msg("ip address shows this machine's addresses; --http-listen names another place"),
+                else msg("ip address shows this machine's addresses; choose one with --http-listen"),
             ) from None
 
 

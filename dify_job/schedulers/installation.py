@@ -165,8 +165,10 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
             return plan
     raise JobError(
         Outcome.CANNOT_WRITE,
-        msg("the crontab is not as it was written; something else writes it at the same time"),
-        msg("look at it: crontab -l"),
+        msg(
+            "the crontab changed right after dify-job wrote it, so another program writes it at the same time"
+        ),
+        msg("look at the crontab: crontab -l"),
     )
 
 
@@ -279,12 +281,12 @@ def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterat
                 yield JobError(
                     Outcome.CONFIG,
                     msg(
-                        "job {job} is installed with {what} already; with both it would run twice",
+                        "job {job} is already installed with {what}; with both it would run twice",
                         job=one.job,
                         what=what,
                     ),
                     msg(
-                        "{command}, or leave it as it is",
+                        "{command} (or do not install it again)",
                         command=command(
                             "dify-job",
                             "uninstall",

@@ -97,8 +97,8 @@ def render_manifests(
     if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
         raise _no_pod(
             job,
-            msg("its inputs are more than a ConfigMap can hold, 1 MiB"),
-            msg("give large inputs as files with a URL"),
+            msg("its inputs are larger than 1 MiB, the limit of a ConfigMap"),
+            msg("pass large inputs as files with a URL"),
         )
     print_of = fingerprint(repr((times._asdict(), job.timeout, values["config"], cluster)))
     return (
@@ -140,7 +140,7 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
     if len(zones) > 1:
         raise _rejected(
             msg("calendar = {list!r}", list=list(times.calendar)),
-            msg("it has several zones, and a CronJob one"),
+            msg("the lines use several time zones, but a CronJob has one"),
         )
     return _merged(lines, times), zones.pop()
 
@@ -163,10 +163,13 @@ def _interval(every: float, job: str) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {timespan_text!r} cannot be one line of a CronJob",
-                timespan_text=timespan_text(every),
+                "every = {every!r} cannot be one line of a CronJob",
+                every=timespan_text(every),
             ),
-            msg("the nearest possible intervals: {in_words}", in_words=intervals.in_words(nearest)),
+            msg(
+                "use one of the nearest intervals that a CronJob can do: {intervals}",
+                intervals=intervals.in_words(nearest),
+            ),
         )
     [times] = intervals.times_of(nearest[0])
     shift = int(hashlib.sha256(job.encode()).hexdigest(), 16) % (min(nearest[0], 3600) // 60)
@@ -179,7 +182,10 @@ def _fields(expression: str) -> str:
     if len(cron.days) < 31 and len(cron.weekdays) < 7 and not cron.either_day:
         raise _rejected(
             msg("cron = {expression!r}", expression=expression),
-            msg("cron takes these two day fields together, a cluster takes either"),
+            msg(
+                "the cron of this machine needs both day fields to match here, but a cluster "
+                "needs only one of them"
+            ),
         )
     days, weekdays = cron.days, cron.weekdays
     if cron.either_day and (len(days) == 31 or len(weekdays) == 7):  # `1-31` or Monday is each day
@@ -197,7 +203,8 @@ def _merged(lines: set[str], times: ScheduleConfig) -> str:
     differ = [column for column in columns if len(column) > 1]
     if len(differ) > 1 or any("*" in column for column in differ):
         raise _rejected(
-            msg("calendar = {list!r}", list=list(times.calendar)), msg("they are more than one line")
+            msg("calendar = {list!r}", list=list(times.calendar)),
+            msg("these times need more than one line of cron"),
         )
     return " ".join(
         ",".join(map(str, sorted({int(number) for part in column for number in part.split(",")})))
@@ -210,8 +217,9 @@ def _merged(lines: set[str], times: ScheduleConfig) -> str:
 def _explicit(zone: str | None) -> str:
     if zone is None:
         raise _rejected(
-            msg("the schedule"), msg("it has no time zone, and the cluster's is not this machine's"),
-            msg('set timezone = "Asia/Shanghai" (or yours) in the job'),
+            msg("the schedule"),
+            msg("it has no time zone, and the time zone of the cluster can differ from this machine's"),
+            msg('set timezone in the job, such as timezone = "Asia/Shanghai"'),
         )  # fmt: skip
     return "Etc/UTC" if zone == "UTC" else zone
 
@@ -236,17 +244,19 @@ def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]
 def _refuse_what_is_local(job: Job) -> None:
     for setting in SETTINGS:
         if setting.local is not None and (part := setting.local.part(setting.value(job))):
-            why = msg("{key} names {part}, which no pod has", key=setting.name, part=part)
+            why = msg("{key} names {part}, which exists only on this machine", key=setting.name, part=part)
             raise _no_pod(job, why, setting.local.hint)
     if _LAST_SUCCESS.search(json.dumps([job.inputs, job.files], default=str)):
         raise _no_pod(
             job,
-            msg("its templates use last_success, and no pod knows of an earlier run"),
-            msg("take last_success out of inputs and files; {{{{ today }}}} is known there"),
+            msg("its templates use last_success, but a pod has no record of earlier runs"),
+            msg("remove last_success from inputs and files; {{{{ today }}}} can be used"),
         )
     if job.overlap == "wait":
         raise _no_pod(
-            job, msg("a CronJob cannot wait for the run before"), msg('set overlap = "fail" or "skip"')
+            job,
+            msg('it has overlap = "wait", but a CronJob cannot wait for an earlier run'),
+            msg('set overlap = "fail" or "skip" in the job'),
         )
 
 
@@ -254,14 +264,14 @@ def _check_cluster(cluster: Cluster) -> None:
     if not cluster.image or not cluster.image.isprintable() or re.search(r"[\s{}]", cluster.image):
         raise JobError(
             Outcome.USAGE,
-            msg("{image!r} is not the name of an image", image=cluster.image),
-            msg("name it as REGISTRY/NAME:TAG"),
+            msg("--image {image!r} is not the name of a container image", image=cluster.image),
+            msg("write the image as REGISTRY/NAME:TAG"),
         )
     if cluster.namespace is not None and not _LABEL.fullmatch(cluster.namespace):
         raise JobError(
             Outcome.USAGE,
-            msg("{namespace!r} is not the name of a namespace", namespace=cluster.namespace),
-            msg("use a-z, 0-9 and -, at most 63"),
+            msg("--namespace {namespace!r} is not the name of a namespace", namespace=cluster.namespace),
+            msg("use at most 63 characters of a-z, 0-9 and -"),
         )
 
 
@@ -287,12 +297,14 @@ def kustomization(files: Iterable[str]) -> RenderedFile:
 def _rejected(what: str, why: str, hint: str = "") -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("{what} cannot be one CronJob: {why}", what=what, why=why),
-        hint or msg("make several jobs of it, or give times that one line of cron can say"),
+        msg("{what} cannot be written as one CronJob: {reason}", what=what, reason=why),
+        hint or msg("split it into several jobs, or choose times that one cron line can express"),
     )
 
 
 def _no_pod(job: Job, why: str, hint: str) -> JobError:
     return JobError(
-        Outcome.REJECTED, msg("job {name} cannot run in a pod: {why}", name=job.name, why=why), hint
+        Outcome.REJECTED,
+        msg("job {name} cannot run in a pod: {reason}", name=job.name, reason=why),
+        hint,
     )

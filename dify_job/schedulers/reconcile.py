@@ -200,11 +200,15 @@ def replacement_errors(
     if seen.is_foreign or seen.found is FileState.UNREADABLE:
         yield JobError(
             Outcome.CONFIG,
-            msg("{path} exists and is not dify-job's", path=path),
-            msg("rename the job, or move that file away: mv {path} {path}.bak", path=shlex.quote(str(path))),
+            msg("{path} exists already, and dify-job did not write it", path=path),
+            msg("rename the job, or rename that file: mv {path} {path}.bak", path=shlex.quote(str(path))),
         )
     if seen.found is FileState.EDITED and not overwrite_edits:
-        yield JobError(Outcome.CONFIG, msg("{path} was edited by hand", path=edited), hint)
+        yield JobError(
+            Outcome.CONFIG,
+            msg("{path} was edited by hand, so install does not overwrite it", path=edited),
+            hint,
+        )
 
 
 class Backend(ABC):

@@ -109,7 +109,7 @@ class Manager:
         if not subprocesses.found("systemctl"):
             return msg("systemd is not installed")
         if not is_booted():
-            return msg("systemd is not the service manager that this machine was booted with")
+            return msg("this machine was not booted with systemd")
         if self.scope is Scope.USER:
             here = self._runtime / "systemd"
             if not _is_own(self._runtime) or not here.is_dir() or _is_deserted(here / "private"):
@@ -152,7 +152,7 @@ class Manager:
             ]
             answers = [Unit(properties) for properties in blocks if "Id" in properties]
             if len(answers) != len(part):  # one each, in their order; the Id of an alias is another name
-                raise self._failed("show", part, done, msg("its answer is not whole"))
+                raise self._failed("show", part, done, msg("the service manager's answer is incomplete"))
             found |= zip(part, answers, strict=True)
         return found
 
@@ -288,8 +288,8 @@ def verify(
         if done.code != 0:
             raise JobError(
                 Outcome.REJECTED,
-                msg("systemd refuses the schedule: {complaint}", complaint=done.reason),
-                msg("man systemd.time shows the form"),
+                msg("systemd does not accept the schedule: {reason}", reason=done.reason),
+                msg("man systemd.time explains calendar expressions"),
             )
     with scratch_directory() as scratch:
         files = []
@@ -310,8 +310,14 @@ def verify(
         if complaints and (done.code != 0 or not strict):
             raise JobError(
                 Outcome.REJECTED,
-                msg("systemd refuses the units: {replace}", replace=complaints[0].replace(f"{scratch}/", "")),
-                msg("they are rendered for systemd {version}; --dry-run prints them", version=rendered_for),
+                msg(
+                    "systemd does not accept the units: {reason}",
+                    reason=complaints[0].replace(f"{scratch}/", ""),
+                ),
+                msg(
+                    "--dry-run prints the units, which were written for systemd {version}",
+                    version=rendered_for,
+                ),
             )
     return done.answered
 

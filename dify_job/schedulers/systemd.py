@@ -87,7 +87,7 @@ class Systemd(Backend):
                 verified = systemctl.verify(changing, files, self.scope, self.version)
             except JobError as error:
                 errors = (error,)
-        note = msg("systemd-analyze is not installed: the units were checked by dify-job alone")
+        note = msg("systemd-analyze is not installed, so only dify-job itself checked the units")
         results = (
             replace(one, notes=(*one.notes, note)) if one.changed and not verified else one
             for one in plan.results
@@ -152,7 +152,7 @@ class Systemd(Backend):
                 Outcome.CONFIG,
                 msg("user units cannot be installed: {why_not}", why_not=why_not),
                 msg(
-                    "{command}, or install with --backend cron",
+                    "{command} (or install with --backend cron)",
                     command=access.linger_command(),
                 ),
             )

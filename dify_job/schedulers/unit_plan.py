@@ -343,7 +343,9 @@ def _compare(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, overwrite_e
     if one.before_start is not None and (changed or not seen.is_active(one.trigger)):
         work.checks.append(one.before_start)
     left = not (enabled or new or one.activation is Activation.DISABLED)
-    note = msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", one.name))
+    note = msg(
+        "the job stays paused; to enable it: {command}", command=command("dify-job", "resume", one.name)
+    )
     return InstallResult(
         job=one.name, paths=paths, changed=bool(changed), enabled=enabled, notes=(note,) if left else ()
     )
@@ -372,9 +374,12 @@ def _masked(one: DesiredUnits, seen: ObservedUnits, work: _Work, paths: tuple[Pa
     commands = unmask_commands(one.trigger, one.name, seen.manager.scope)
     shown = join(" && ", commands)
     if one.files is None and one.activation is Activation.ENABLED:
-        message = msg("{unit} is masked by the administrator", unit=one.trigger)
+        message = msg("the unit {unit} is masked by the administrator", unit=one.trigger)
         work.errors.append(JobError(Outcome.CONFIG, message, shown))
-    note = msg("masked by the administrator, and left so: {commands}", commands=shown)
+    note = msg(
+        "the administrator masked the timer, so the job stays disabled; to enable it: {commands}",
+        commands=shown,
+    )
     return InstallResult(job=one.name, paths=paths, enable_commands=commands, notes=(note,))
 
 
@@ -382,7 +387,7 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResul
     """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
     managed = [path for path in one.places if seen.found(path).is_managed]
     notes = [
-        msg("{path} is not managed by dify-job and was left", path=path)
+        msg("{path} was not removed, because dify-job did not write it", path=path)
         for path in one.places
         if seen.found(path).is_foreign
     ]
@@ -401,7 +406,7 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResul
             if seen.drop_ins.get(directory) is True:
                 notes.append(
                     msg(
-                        "{directory} has drop-ins that dify-job did not write, and was left",
+                        "{directory} was not removed, because it has drop-ins that dify-job did not write",
                         directory=directory,
                     )
                 )
@@ -441,7 +446,8 @@ def _replacement_errors(
 ) -> Iterator[JobError]:
     status = seen.found(path)
     hint = msg(
-        "make the edit a drop-in ({command}) and install with --overwrite-edits; {command2} shows it",
+        "write the edit as a drop-in ({command}), then install with "
+        "--overwrite-edits; {command2} shows the edit",
         command=command("systemctl", "edit", path.name),
         command2=command("dify-job", "install", "--diff"),
     )
@@ -449,6 +455,10 @@ def _replacement_errors(
     if status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,
-            msg("a unit {name} exists already, in {elsewhere}", name=path.name, elsewhere=elsewhere),
-            msg("rename job {job}, or remove that unit with what installed it", job=job),
+            msg(
+                "a unit with the name {name} exists already: {path}",
+                name=path.name,
+                path=elsewhere,
+            ),
+            msg("rename job {job}, or uninstall what that unit belongs to", job=job),
         )

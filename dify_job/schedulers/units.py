@@ -86,9 +86,9 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "systemd {version} is too old; {oldest} is the oldest that is known to work",
+                "systemd {version} is too old: dify-job needs {minimum} or newer",
                 version=version,
-                oldest=OLDEST,
+                minimum=OLDEST,
             ),
             msg("use --backend cron"),
         )
@@ -96,9 +96,10 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "job {job} has an encrypted key, which needs a system unit of systemd {encrypted_since}",
+                "the key of job {job} is encrypted, which only system units of systemd "
+                "{minimum} or newer can decrypt",
                 job=plan.job,
-                encrypted_since=ENCRYPTED_SINCE,
+                minimum=ENCRYPTED_SINCE,
             ),
             msg(
                 "store the key in a file with mode 0600 instead: {command}",
@@ -177,10 +178,11 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     """
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS:
-        who = plan.run_as or msg("root, without root's capabilities,")
+        who = plan.run_as or msg("root without capabilities")
         found.append(
             msg(
-                "systemd {version} passes no keys to units (LoadCredential=): {who} reads the key's file",
+                "systemd {version} cannot pass the key to the unit (LoadCredential=), so "
+                "{who} must be able to read the key file",
                 version=version,
                 who=who,
             )
@@ -188,14 +190,15 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     if plan.schedule.jitter and version < _CREDENTIALS:
         found.append(
             msg(
-                "systemd {version} has no FixedRandomDelay=: each daemon-reload makes another jitter",
+                "systemd {version} has no FixedRandomDelay=, so the jitter changes with each daemon-reload",
                 version=version,
             )
         )
     if can_be_held_back(plan) and version < _TRIGGER:
         found.append(
             msg(
-                "systemd {version} does not say who starts a unit: {command} may be not due, too",
+                "systemd {version} does not tell dify-job who started the unit, so {command} "
+                "also runs only if the job is due",
                 version=version,
                 command=command("systemctl", "start"),
             )
@@ -207,7 +210,10 @@ def _command(words: Sequence[str]) -> str:
     """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
     program, *arguments = words
     if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
-        raise _no_unit(program, msg("systemd starts no program with a quote, backslash or control character"))
+        raise _no_unit(
+            program,
+            msg("systemd cannot start a program whose path has a quote, a backslash or a control character"),
+        )
     return " ".join([quoted(program).replace("$$", "$"), *map(quoted, arguments)])
 
 
@@ -220,9 +226,9 @@ def quoted(word: str) -> str:
     try:
         word.encode()
     except UnicodeEncodeError:
-        raise _no_unit(word, msg("it is not UTF-8")) from None
+        raise _no_unit(word, msg("a unit must be UTF-8")) from None
     if "\0" in word:
-        raise _no_unit(word, msg("it has a NUL"))
+        raise _no_unit(word, msg("a unit must not contain a NUL character"))
     escaped = "".join(
         _ESCAPES.get(c, f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c) for c in word
     )
@@ -241,7 +247,9 @@ def path_value(path: Path | None) -> str:
     """
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
-        raise _no_unit(text, msg("it has a space, a quote, a colon or a control character"))
+        raise _no_unit(
+            text, msg("a path in a unit must not contain a space, a quote, a colon or a control character")
+        )
     return text.replace("%", "%%")
 
 
@@ -253,6 +261,6 @@ def free_text(text: str) -> str:
 def _no_unit(text: str, why: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
-        msg("{text!r} cannot be part of a unit: {why}", text=text, why=why),
-        msg("move or rename it"),
+        msg("{text!r} cannot be used in a unit: {reason}", text=text, reason=why),
+        msg("move or rename the file"),
     )

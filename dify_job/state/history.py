@@ -62,7 +62,7 @@ class RunRecord(NamedTuple):
             ValueError: It is none.
         """
         if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
-            raise ValueError(msg("not the record of a run"))
+            raise ValueError(msg("this is not the record of a run"))
         return cls(
             call_time=_text(record, "call_time") or "",
             outcome=record["outcome"],

@@ -80,8 +80,8 @@ class InFlight(NamedTuple):
     def ended(self) -> Message:
         """Why its end is not recorded, as a part of a sentence."""
         if self.reported is None:
-            return msg("its process ended before it did")
-        return msg("it was reported as {outcome}", outcome=self.reported)
+            return msg("the process of the earlier run was lost")
+        return msg("the earlier run was reported as {outcome}", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:
         """Return True when its own deadline passed more than `grace` seconds ago."""
@@ -307,15 +307,15 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
     return JobError(
         Outcome.CANNOT_WRITE,
         msg(
-            "the state directory {directory} cannot be used: {strerror}",
+            "the state directory {directory} cannot be used: {reason}",
             directory=directory,
-            strerror=error.strerror,
+            reason=error.strerror,
         ),
         obstacle_hint(
             error,
             directory,
-            msg("it is a system job's: run it with sudo, or as its own user")
+            msg("the directory belongs to a system job: run the command with sudo, or as the job's user")
             if others
-            else msg("make it writable for you"),
+            else msg("give yourself write access to the directory"),
         ),
     )

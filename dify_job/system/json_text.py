@@ -144,11 +144,11 @@ def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> s
 
 
 def _too_deep() -> BoundsError:
-    return BoundsError(msg("it is nested more than {levels} levels deep", levels=DEEPEST))
+    return BoundsError(msg("the data is nested more than {levels} levels deep", levels=DEEPEST))
 
 
 def _too_many_digits() -> BoundsError:
-    return BoundsError(msg("it has a number with more than {digits} digits", digits=_MOST_DIGITS))
+    return BoundsError(msg("the data contains a number with more than {digits} digits", digits=_MOST_DIGITS))
 
 
 def _below(level: list[Any]) -> list[Any]:

@@ -72,7 +72,7 @@ class OpenedFile:
         while part := self._next(limit + 1 - len(content)):
             content += part
             if len(content) > limit:
-                raise OSError(errno.EFBIG, msg("it is larger than {limit} bytes", limit=limit))
+                raise OSError(errno.EFBIG, msg("the file is larger than {limit} bytes", limit=limit))
         return bytes(content)
 
     def _next(self, most: int) -> bytes:
@@ -80,7 +80,7 @@ class OpenedFile:
         poll.register(self.descriptor, select.POLLIN)
         while True:
             if not self.is_regular and not poll.poll(_PATIENCE * 1000):
-                raise TimeoutError(errno.ETIMEDOUT, msg("it is a pipe, and nobody writes to it"))
+                raise TimeoutError(errno.ETIMEDOUT, msg("the file is a pipe that no program writes to"))
             try:
                 return os.read(self.descriptor, min(_CHUNK, most))
             except BlockingIOError:

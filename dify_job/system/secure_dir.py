@@ -153,7 +153,9 @@ def _no_file(name: str) -> OSError:
     return OSError(
         errno.EEXIST,
         msg(
-            "{name} is not a regular file, or has more than one name; dify-job does not change it", name=name
+            "dify-job does not change {name}, because it is not a regular file or has "
+            "more than one hard link",
+            name=name,
         ),
         name,
     )

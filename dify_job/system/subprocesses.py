@@ -44,8 +44,8 @@ class Completed:
         if said := self.complaint or " ".join(self.text.split()):
             return said
         if self.code < 0:
-            return msg("signal {number} ended it", number=-self.code)
-        return msg("exit status {code}", code=self.code)
+            return msg("the process was ended by signal {number}", number=-self.code)
+        return msg("the process ended with exit status {code}", code=self.code)
 
 
 def found(name: str) -> bool:

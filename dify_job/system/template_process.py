@@ -82,7 +82,10 @@ def _run(asked: int, answered: int, until: float, pause: Callable[[float], objec
     except OSError as error:
         raise JobError(
             Outcome.UNREACHABLE,  # nothing was sent, and a retry is safe
-            msg("the templates cannot be rendered: no process can be started ({why})", why=error.strerror),
+            msg(
+                "the templates cannot be rendered, because no process can be started: {reason}",
+                reason=error.strerror,
+            ),
             PROCESS_LIMIT_HINT,
         ) from None
     try:
@@ -107,16 +110,20 @@ def _result(line: bytes) -> str | JobError:
 
 
 def _unfinished(where: str, ended_by: int | None) -> JobError:
-    hint = msg("make the template smaller; what it renders is one text")
+    hint = msg("make the template smaller, so that the text it renders fits into memory")
     if ended_by is None:
         return JobError(
             Outcome.CONFIG,
-            msg("{where}: the template was not rendered before the deadline", where=where),
+            msg("{where}: the template could not be rendered before the deadline", where=where),
             hint,
         )
     how = signal.Signals(-ended_by).name if ended_by < 0 else msg("exit code {code}", code=ended_by)
     return JobError(
         Outcome.CONFIG,
-        msg("{where}: the process that renders the template ended with {how}", where=where, how=how),
+        msg(
+            "{where}: the template could not be rendered, because its process ended with {how}",
+            where=where,
+            how=how,
+        ),
         hint,
     )

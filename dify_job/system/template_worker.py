@@ -78,12 +78,12 @@ def _env(job: str, allowed: list[str], variables: Mapping[str, str]) -> Callable
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "a template of job {job} reads the environment variable {name}, which the job does not "
-                    "allow",
+                    "a template of job {job} reads the environment variable {name}, which env of "
+                    "the job does not list",
                     job=job,
                     name=name,
                 ),
-                msg('add it to the job: env = ["{name}"]', name=name),
+                msg('allow the variable in the job: env = ["{name}"]', name=name),
             )
         value = variables.get(name, default)
         if value is None:
@@ -95,7 +95,8 @@ def _env(job: str, allowed: list[str], variables: Mapping[str, str]) -> Callable
                     name=name,
                 ),
                 msg(
-                    'set it (in a unit: Environment=), or give a default: env("{name}", "...")',
+                    "set the variable (in a unit: Environment=), or give a default value: "
+                    'env("{name}", "...")',
                     name=name,
                 ),
             )

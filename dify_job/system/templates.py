@@ -47,15 +47,15 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
     try:
         return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
     except MemoryError:
-        reason: str = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
+        reason: str = msg("rendering needs more than {megabytes} MiB of memory", megabytes=_MEMORY // 2**20)
     except _MISTAKES as error:
         reason = text_of(error) or type(error).__name__
     raise JobError(
         Outcome.CONFIG,
         msg("{where}: the template cannot be rendered: {reason}", where=where, reason=reason),
         msg(
-            "names that a template can use: {sorted}; literal braces are {{{{ '{{{{' }}}}",
-            sorted=join(", ", sorted(names)),
+            "a template can use these names: {names}. Write a literal {{{{ as {{{{ '{{{{' }}}}",
+            names=join(", ", sorted(names)),
         ),
     )
 
@@ -76,14 +76,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _BITS:
-                raise SecurityError(msg("a number of more than {bits} bits", bits=_BITS))
+                raise SecurityError(msg("a number would have more than {bits} bits", bits=_BITS))
         return super().call_binop(context, operator, left, right)
 
     def _counted(self, values: Iterable[Any]) -> Iterator[Any]:
         for value in values:
             self._rounds += 1
             if self._rounds > MAX_RANGE:
-                raise SecurityError(msg("its loops go more than {max_range} rounds", max_range=MAX_RANGE))
+                raise SecurityError(msg("its loops run more than {maximum} times", maximum=MAX_RANGE))
             yield value
 
 
@@ -99,7 +99,7 @@ def _joined(parts: Iterable[str]) -> str:
     for part in parts:
         length += len(part)
         if length > _LENGTH:
-            raise SecurityError(msg("its text is longer than {length} characters", length=_LENGTH))
+            raise SecurityError(msg("the rendered text is longer than {length} characters", length=_LENGTH))
         stored.append(part)
     return "".join(stored)
 

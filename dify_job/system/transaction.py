@@ -161,9 +161,9 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg(
-                "{value} could not be written: {strerror}; nothing was changed",
-                value=error.filename or place,
-                strerror=error.strerror,
+                "{path} could not be written: {reason}; nothing was changed",
+                path=error.filename or place,
+                reason=error.strerror,
             ),
             disk_error_hint(error, place, otherwise),
         ) from None
@@ -191,8 +191,8 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            msg("{path} cannot be opened: {strerror}", path=path, strerror=error.strerror),
-            obstacle_hint(error, path, msg("install as root, or with --user")),
+            msg("{path} cannot be opened: {reason}", path=path, reason=error.strerror),
+            obstacle_hint(error, path, msg("run the install as root, or with --user")),
         ) from None
     _held.add(path)
     try:
@@ -226,8 +226,8 @@ def _lock(path: Path) -> int:
             if time.monotonic() > until:
                 raise JobError(
                     Outcome.BUSY,
-                    msg("another install or uninstall is under way"),
-                    msg("try again when it has ended"),
+                    msg("another install or uninstall is in progress"),
+                    msg("repeat the command when it has ended"),
                 ) from None
             time.sleep(0.05)
 

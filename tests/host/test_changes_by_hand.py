@@ -66,7 +66,7 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
     assert "edited by hand" in host("install", check=False).stderr
     host.machine.write(f"{UNITS}/{TIMER}", whole.partition("\n")[2])
     refused = host("install", "--overwrite-edits", check=False)
-    assert (refused.code, "is not dify-job's" in refused.stderr) == (78, True)
+    assert (refused.code, "dify-job did not write it" in refused.stderr) == (78, True)
     host.machine.write(f"{UNITS}/{TIMER}", whole)
     unread = host("install", "--check", check=False)
     assert (unread.code, unread.stdout) == (1, f"{TIMER} changed on disk since systemd read it\n")
@@ -193,7 +193,7 @@ def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
     host.run("mv", "/etc/dify-job/config.toml", "/etc/dify-job/renamed.toml")
     status = host("status", check=False)
     assert status.code == 1
-    assert "its configuration no longer exists" in status.stdout
+    assert "the job's configuration no longer exists" in status.stdout
     assert "dify-job uninstall daily" in status.stdout
     moved = host("--config", "/etc/dify-job/renamed.toml", "install", check=False)
     assert moved.code == 0, moved.stderr

@@ -222,9 +222,17 @@ def test_unit_that_systemd_does_not_load(case: DoctorCase) -> None:
 
 def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> None:
     for unit, text, message in (
-        (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is replaced by '/bin/true'"),
+        (
+            SERVICE,
+            "[Service]\\nExecStart=\\nExecStart=/bin/true\\n",
+            "it replaces ExecStart= with '/bin/true'",
+        ),
         (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can prevent a start"),
-        (TIMER, "[Timer]\\nOnCalendar=03:00\\n", "OnCalendar adds to the schedule"),
+        (
+            TIMER,
+            "[Timer]\\nOnCalendar=03:00\\n",
+            "it adds OnCalendar to the schedule",
+        ),
     ):
         place = f"/etc/systemd/system/{unit}.d"
         put = f"mkdir -p {place}; printf '{text}' > {place}/x.conf; systemctl daemon-reload"
@@ -309,7 +317,7 @@ def test_run_that_was_killed(case: DoctorCase) -> None:
     case.host.wait(lambda: case.host.show(SERVICE, "ActiveState") == "failed")
     lines = case.doctor()
     assert lines["last-run"][0] == "warn"
-    assert "killed by SIGKILL" in lines["last-run"][1]
+    assert "the process of the run was killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
     case.host.job('calendar = "yearly"')
     assert case.host("run", "daily", check=False).code == 75, "the earlier run may still be in the queue"

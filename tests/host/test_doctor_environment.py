@@ -94,8 +94,18 @@ def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(case:
 @pytest.mark.parametrize(
     ("run_as", "line", "check", "why"),
     [
-        ("alice", 'output = {{ file = "{}/r.json" }}', "output", "a service has a /tmp of its own"),
-        ("alice", 'files = {{ doc = "{}/in" }}', "files", "a service has a /tmp of its own"),
+        (
+            "alice",
+            'output = {{ file = "{}/r.json" }}',
+            "output",
+            "a service has its own /tmp, and does not see that of the system",
+        ),
+        (
+            "alice",
+            'files = {{ doc = "{}/in" }}',
+            "files",
+            "a service has its own /tmp, and does not see that of the system",
+        ),
         ("root", 'output = {{ file = "{}/r.json" }}', "output", "belongs to alice"),
     ],
 )
@@ -158,7 +168,7 @@ def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # no
     level, message, fix = case.doctor()["backend"]
     assert (level, message) == (
         "fail",
-        "systemd is not the service manager that this machine was booted with",
+        "this machine was not booted with systemd",
     )
     case.paste(command_in(fix))
     after = case.doctor()

@@ -70,17 +70,20 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     seen = host("status", check=False)
     assert seen.code == 1
     lines = seen.stdout.splitlines()
-    assert f"! the configuration has a mistake: {BROKEN}" in seen.stdout.replace("\n  ", " ")
+    assert f"! the configuration has an error: {BROKEN}" in seen.stdout.replace("\n  ", " ")
     assert any(
-        line.startswith("10 jobs: 2 failing, 2 to look at, 1 running, 4 ok, 1 paused") for line in lines
+        line.startswith("10 jobs: 2 failing, 2 with problems, 1 running, 4 ok, 1 paused") for line in lines
     )
     order = [line.split()[1] for line in lines if line[:2] in ("✗ ", "! ", "> ", "- ")][1:]
     assert order == ["daily-report", "invoices", "crawl", "translate-mails", "summaries", "paused"]
     below = {line.split()[1]: lines[at + 1 :] for at, line in enumerate(lines) if line[:2] in ("✗ ", "! ")}
     assert below["invoices"][0].strip() == REASON
-    assert "the server could not be reached: 127.0.0.1:9: connection refused" in below["daily-report"][0]
+    assert (
+        "the server could not be reached: 127.0.0.1:9: the server refused the connection"
+        in below["daily-report"][0]
+    )
     assert below["daily-report"][1].startswith("    check base_url (dify-job config show daily-report)")
-    assert below["crawl"][0].strip() == "its configuration has a mistake, see above"
+    assert below["crawl"][0].strip() == "the job's configuration has an error (shown above)"
     assert "a run failed at" in below["translate-mails"][0]
     assert any(line.startswith("    running for ") for line in lines)
     assert "http: 127.0.0.1:8000 serves 10 jobs" in lines
@@ -114,7 +117,7 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
 
     # A user without permission sees that results are missing, and the command that shows them.
     seen = host("status", user="mallory", check=False)
-    assert seen.stdout.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
+    assert seen.stdout.endswith("you have no permission to read some results; use: sudo dify-job status\n")
     denied = host("history", "--failed", "--since", "2026-01-01", user="mallory", check=False)
     assert (denied.code, denied.stdout) == (77, "")
     assert "you have no permission to read the histories of 10 jobs" in denied.stderr

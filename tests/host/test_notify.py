@@ -128,7 +128,7 @@ def by_config(job: NotifyingJob) -> None:
     ("end_by", "key", "ping", "words"),
     [
         (by_oom, "app-slow", "fail", "no memory left"),
-        (by_kill, "app-slow", "fail", "killed by SIGKILL"),
+        (by_kill, "app-slow", "fail", "the process of the run was killed by SIGKILL"),
         (by_hanging, "app-slow", "fail", "did not end in time"),
         (by_interpreter, CANARY, "203", "the interpreter in ExecStart= is missing"),
         (by_key_file, CANARY, "243", "LoadCredential="),

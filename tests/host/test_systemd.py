@@ -158,7 +158,7 @@ def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
     output = host("install").stdout
-    assert "paused, and left so" in output
+    assert "the job stays paused" in output
     host.job('calendar = "*-02-01"')
     output = host("install").stdout
     assert "daily: installed, calendar *-02-01, not enabled" in output
@@ -167,7 +167,7 @@ def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
     assert "daily is enabled" in host("install", "--start").stdout
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
     host.run("systemctl", "stop", "dify-job-daily.timer")
-    assert "paused, and left so" in host("install").stdout
+    assert "the job stays paused" in host("install").stdout
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
 
 
@@ -200,7 +200,7 @@ def test_foreign_and_edited_units_are_refused(host: Host) -> None:
     host.machine.write("/etc/systemd/system/dify-job-daily.service", "[Service]\nExecStart=/bin/true\n")
     refused = host("install", check=False)
     assert refused.code == 78
-    assert "is not dify-job's" in refused.stderr
+    assert "dify-job did not write it" in refused.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-daily.timer")
     host("uninstall", "daily")
     assert host.machine.exists("/etc/systemd/system/dify-job-daily.service")
@@ -250,7 +250,7 @@ def test_uninstall_needs_no_config_and_leaves_nothing(host: Host) -> None:
     host.run("systemctl", "start", "dify-job-daily.service", check=False)
     host.run("mkdir", "/etc/systemd/system/dify-job-daily.service.d")
     host.run("rm", "-r", "/etc/dify-job")
-    assert "its configuration no longer exists" in host("status", check=False).stdout
+    assert "the job's configuration no longer exists" in host("status", check=False).stdout
     output = host("uninstall", "daily", "--purge").stdout
     assert "removed /etc/systemd/system/dify-job-daily.timer" in output
     left = all_files() - before

@@ -222,7 +222,7 @@ def test_sudo_install_user_is_refused_with_the_command(alice: Login) -> None:
     env_file = ("--env-file", "/home/alice/.env")
     refused = alice.host("install", "--user", *env_file, env=under_sudo, check=False)
     assert refused.code == 64
-    assert "leave sudo out: dify-job install --user" in refused.stderr
+    assert "run the command without sudo: dify-job install --user" in refused.stderr
     home = alice.host.machine.root / "home/alice"
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
     # sudo that preserves HOME, without --user: a system job, and no file of root in the user's home

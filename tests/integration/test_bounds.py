@@ -142,7 +142,7 @@ def test_run_without_file_descriptors_starts_nothing(
     (dify_job.home / "sitecustomize.py").write_text(_NO_FILE.format(module=module, name=name))
     done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})
     assert done.code == 69
-    assert "too many files are open" in done.result["message"]
+    assert "the process has too many open files" in done.result["message"]
     assert "LimitNOFILE" in done.result["hint"]
     assert "Traceback" not in done.stderr
     assert not server.runs
@@ -153,7 +153,7 @@ def test_run_that_runs_out_of_file_descriptors_is_unknown(dify_job: Command, env
     (dify_job.home / "sitecustomize.py").write_text(text)
     done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})
     assert done.code == 74
-    assert "too many files are open" in done.result["message"]
+    assert "the process has too many open files" in done.result["message"]
     assert "Traceback" not in done.stderr
 
 
@@ -163,5 +163,5 @@ def test_success_that_cannot_be_checked_is_unexpected(dify_job: Command, environ
     path = {"PYTHONPATH": str(dify_job.home)}
     done = dify_job("run", "--print", "outputs.result", env=environ | path)
     assert done.code == 84
-    assert "too many files are open" in done.stderr
+    assert "the process has too many open files" in done.stderr
     assert "none was started" not in done.stderr

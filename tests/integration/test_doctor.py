@@ -243,7 +243,7 @@ def test_unreachable_server(case: DoctorCase) -> None:
         case,
         "server",
         "fail",
-        "connection refused",
+        "the server refused the connection",
         lambda: case.config.write_text(case.config.read_text().replace(broken, "http://127.0.0.1:9/v1")),
         case.write,
     )
@@ -602,7 +602,7 @@ def test_silent_server_delays_doctor_for_one_limit(case: DoctorCase, monkeypatch
         monkeypatch.setattr("dify_job.checks.server.CALL_LIMIT", 1.0)
         level, message, _ = case.doctor()["server"]
     assert level == "fail"
-    assert "no answer within 1 s" in message
+    assert "the server did not answer within 1 s" in message
 
 
 def test_doctor_writes_only_the_cached_form(case: DoctorCase) -> None:

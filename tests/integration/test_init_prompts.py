@@ -83,7 +83,7 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
     assert user.wait() == 0, user.shown
     for message in (
         "is not an http or https address",
-        "connection refused",
+        "the server refused the connection",
         "is in quotes",
         "create a key for the app in Dify: API Access",
         "is not a workflow",

@@ -153,7 +153,7 @@ def test_refused_install_changes_nothing(home: Home) -> None:
     before = home.all_files()
     done = home("install", "--user")
     assert done.code == 78
-    assert "dify-job-weekly.timer exists and is not dify-job's" in done.stderr
+    assert "dify-job-weekly.timer exists already, and dify-job did not write it" in done.stderr
     assert home.all_files() == before
     assert home.manager.active() == set()
 
@@ -177,7 +177,7 @@ def test_pause_after_a_killed_install_survives_the_next_install(home: Home) -> N
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps({"enable": ["dify-job-daily.timer"], "start": ["dify-job-daily.timer"]}))
     home("pause", "daily", "--user")
-    assert "paused, and left so" in home("install", "--user").stdout
+    assert "the job stays paused" in home("install", "--user").stdout
     assert home.manager.active() == home.manager.enabled() == set()
 
 
@@ -215,7 +215,7 @@ def test_user_crontab_gets_one_block_and_loses_no_line(cron_home: Home) -> None:
     assert cron_home("pause", "daily", "--user").code == 0
     assert b"\n#paused# 0 0,2" in cron_home.table.read_bytes()
     assert cron_home("install", "--user", "--check").code == 0, "a pause is no difference"
-    assert "paused, and left so" in cron_home("install", "--user").stdout
+    assert "the job stays paused" in cron_home("install", "--user").stdout
     assert cron_home("resume", "daily", "--user").code == 0
     assert cron_home.table.read_bytes() == table
     assert cron_home("uninstall", "--all", "--user").code == 0
@@ -416,7 +416,7 @@ def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:
     assert done.code == 1
     assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
     assert done.stdout.count("Mars/Phobos") == 1, "reported once, at the top"
-    assert "its configuration has a mistake, see above" in done.stdout
+    assert "the job's configuration has an error (shown above)" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()
     assert "Mars/Phobos" in home(*fix).stderr
     (row,) = home("status", "--user", "--json").result["jobs"]

@@ -48,7 +48,7 @@ def test_second_install_waits_and_then_reports_the_first(
     assert held.stdout is not None
     held.stdout.readline()
     with (
-        pytest.raises(JobError, match="another install or uninstall is under way") as busy,
+        pytest.raises(JobError, match="another install or uninstall is in progress") as busy,
         transaction.locked(tmp_path),
     ):
         pass

@@ -45,7 +45,7 @@ def test_timer_stopped_by_hand_is_no_difference(home: Home) -> None:
     assert home("install", "--user").code == 0
     home.manager.main(["stop", TIMER])
     assert home("install", "--user", "--check").code == 0
-    assert "paused, and left so" in home("install", "--user").stdout
+    assert "the job stays paused" in home("install", "--user").stdout
     assert home("install", "--user", "--start", "--check").code == 1
 
 
@@ -163,7 +163,7 @@ def test_install_q_prints_nothing_and_warns_on_stderr(home: Home) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
     assert home("-q", "install", "--user", "--check").stdout == ""
     home("pause", "daily", "--user", "-q")
-    assert home("install", "--user", "-q").stderr.startswith("dify-job: daily: paused, and left so")
+    assert home("install", "--user", "-q").stderr.startswith("dify-job: daily: the job stays paused")
     assert home("uninstall", "daily", "--user", "-q").stdout == ""
 
 
@@ -376,7 +376,7 @@ def test_systemctl_that_answers_nothing_is_no_success(answer: str, home: Home) -
     for words in ("install", "install --http", "install --check"):
         done = home(*words.split(), "--user")
         assert done.code == 73, (words, done.stderr)
-        assert "failed: its answer is not whole" in done.stderr
+        assert "failed: the service manager's answer is incomplete" in done.stderr
     after = home.all_files()
     after.pop("state/dify-job/install.lock", None)
     assert after == before
@@ -386,7 +386,9 @@ def test_crontab_that_a_signal_ends_is_reported_with_it(home: Home) -> None:
     program = home.path / "bin/crontab"
     program.write_text('#!/bin/sh\n[ "$1" = -l ] || kill -9 $$\necho "no crontab for maria" >&2; exit 1\n')
     done = home("install", "--user", "--backend", "cron")
-    assert (done.code, "refused the table: signal 9 ended it" in done.stderr) == (73, True), done.stderr
+    assert (done.code, "refused the table: the process was ended by signal 9" in done.stderr) == (73, True), (
+        done.stderr
+    )
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

@@ -46,7 +46,7 @@ def test_input_without_its_flag_is_answered_with_the_flag(
 def test_unknown_job_is_not_suggested_for_install(dify_job: Command) -> None:
     _write_config(dify_job, "[jobs.daily]\n")
     status = dify_job("status", "dayly")
-    assert (status.code, "neither installed nor configured" in status.stdout) == (1, True)
+    assert (status.code, "the job is neither installed nor configured" in status.stdout) == (1, True)
     logs = dify_job("logs", "dayly")
     assert (logs.code, "did you mean daily" in logs.stderr, "journalctl" in logs.stderr) == (78, True, False)
     assert "nor configured" not in dify_job("status", "daily").stdout

@@ -281,8 +281,8 @@ def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server:
     receiver.__exit__()
     ran = job()
     assert ran.code == 0
-    assert "the ping failed: no connection" in ran.stderr
-    assert "apprise could not deliver it" in ran.stderr
+    assert "the ping failed: the receiver cannot be reached" in ran.stderr
+    assert "apprise could not deliver the notification" in ran.stderr
 
 
 def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
@@ -388,7 +388,7 @@ def test_hanging_name_resolution_is_limited(job: Job, server: FakeDify) -> None:
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert ran.code == 0
     assert time.monotonic() - began < 50
-    assert "no answer in time" in ran.stderr
+    assert "the server did not answer in time" in ran.stderr
 
 
 INVOCATION = "0123456789abcdef0123456789abcdef"
@@ -442,7 +442,7 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
     ("result", "code", "status", "ping", "words"),
     [
         ("oom-kill", "killed", "KILL", "fail", "no memory left"),
-        ("signal", "killed", "KILL", "fail", "killed by SIGKILL"),
+        ("signal", "killed", "KILL", "fail", "the process of the run was killed by SIGKILL"),
         ("timeout", "killed", "KILL", "fail", "did not end in time"),
         ("core-dump", "dumped", "SEGV", "fail", "crashed"),
         ("exit-code", "exited", "203", "203", "the interpreter in ExecStart= is missing"),
@@ -525,7 +525,7 @@ def test_killed_run_is_reported_with_its_id(job: Job, receiver: Receiver, server
     handle(job, monitored("oom-kill", "killed", "KILL"))
     [end] = receiver.ends
     assert server.runs[0].run_id in end.body
-    assert "the run may go on in Dify" in end.body
+    assert "the run may still be in progress in Dify" in end.body
 
 
 @pytest.mark.parametrize("broken", ["[jobs.daily\n", "[jobs.daily]\nnonsense = 1\n", None])
@@ -611,7 +611,7 @@ def test_failed_write_of_metrics_is_a_warning(job: Job, server: FakeDify) -> Non
     job.configure(server.base_url, "", 'metrics = { textfile = "/dev/null/daily.prom" }')
     ran = job()
     assert ran.code == 0
-    assert "the metrics could not be written: Not a directory" in ran.stderr
+    assert "the metrics file could not be written: Not a directory" in ran.stderr
 
 
 @given(st.text(), st.text())

@@ -165,7 +165,7 @@ def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dif
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
     assert ran.code == 0
-    assert "the output file could not be written" in ran.stderr
+    assert "the run's output file could not be written" in ran.stderr
     assert "the run has no outputs.nope" in ran.stderr
 
 

@@ -37,7 +37,7 @@ def test_status_shows_failures_reasons_and_next_runs(night: Home) -> None:
     done = night("status", "--user")
     assert done.code == 1
     lines = done.stdout.split("\n")
-    assert lines[0].startswith("10 jobs: 2 failing, 1 to look at, 6 ok, 1 paused")
+    assert lines[0].startswith("10 jobs: 2 failing, 1 with problems, 6 ok, 1 paused")
     order = [line.split()[1] for line in lines if line[:2] in ("✗ ", "! ", "✓ ", "- ")]
     assert order[:3] == ["daily-report", "invoices", "translate-mails"]
     assert order[-1] == "paused"
@@ -316,5 +316,5 @@ def test_status_shows_manual_runs_of_a_job_that_is_not_installed(tmp_path: Path)
     )
     home.env = {"STATE_DIRECTORY": str(tmp_path / "state/dify-job/daily")}
     done = home("status", "--user")
-    assert "configured, but not installed" in done.stdout
+    assert "the job is configured, but not installed" in done.stdout
     assert "[Errno 111] Connection refused" in done.stdout

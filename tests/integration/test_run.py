@@ -69,7 +69,10 @@ def test_unreachable_server_is_69_with_a_one_line_message(dify_job: Command) -> 
     env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": "http://127.0.0.1:1"}
     ran = dify_job("run", env=env)
     assert ran.code == 69
-    assert ran.result["message"] == "the server could not be reached: 127.0.0.1:1: connection refused"
+    assert (
+        ran.result["message"]
+        == "the server could not be reached: 127.0.0.1:1: the server refused the connection"
+    )
     assert ran.result["attempts"] == 3
 
 
@@ -145,7 +148,7 @@ def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command,
     )
     ran = dify_job("run", "--config", str(config), env={"K": KEY})
     assert ran.code == 74
-    assert "no data came for 1 s" in ran.result["message"]
+    assert "the server sent no data for 1 s" in ran.result["message"]
     assert ran.result["duration_s"] < 30
 
 

@@ -60,7 +60,7 @@ def test_stream_without_chunks_that_ends_early_is_no_outcome(respond_with: Respo
 def test_cut_in_a_chunk_is_a_lost_connection(respond_with: RespondWith) -> None:
     server = respond_with(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
     [*_, last] = messages(server.base_url)
-    assert last == ConnectionLost(sent=True, reason="the answer was cut off")
+    assert last == ConnectionLost(sent=True, reason="the answer of the server was cut off")
 
 
 def test_event_of_20_mb_arrives_complete_within_seconds(respond_with: RespondWith) -> None:
@@ -113,7 +113,9 @@ def test_tls_is_verified_and_ca_file_adds_an_authority(
     trusted = plain + f'ca_file = "{certificate[1]}"\n'
     config.write_text(trusted.replace("localhost", "127.0.0.1"))
     other = dify_job("run", "--config", str(config), env={"K": KEY})
-    assert other.result["hint"] == "set base_url to a name that the certificate is for", other.stdout
+    assert other.result["hint"] == "set base_url to a host name that the TLS certificate contains", (
+        other.stdout
+    )
     config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
     env = {"K": KEY, "REQUESTS_CA_BUNDLE": "/nonexistent"}
     assert dify_job("run", "--config", str(config), env=env).code == 0
@@ -137,7 +139,7 @@ def test_proxy_of_the_environment_is_used_and_its_password_redacted(
     dead = "http://me:canary-password@127.0.0.1:1"
     ran = dify_job("run", "--timeout", "3s", env=env | {"HTTP_PROXY": dead, "http_proxy": dead})
     assert ran.code == 69
-    assert "proxy: connection refused" in ran.result["message"]
+    assert "proxy: the server refused the connection" in ran.result["message"]
     assert "HTTP_PROXY" in ran.result["hint"]
     assert "canary-password" not in ran.stdout + ran.stderr
 
@@ -248,8 +250,8 @@ def test_large_page_with_escape_sequences_becomes_a_short_message(
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1:{port}: what answers there does not speak HTTP"),
-        (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "what the server sent cannot be read"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1:{port}: the server at this address does not use HTTP"),
+        (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "the server's response is not valid HTTP"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + HEAD + b"\r\n", "answered HTTP 101"),
     ],
 )

@@ -122,8 +122,8 @@ def test_second_caller_is_busy(service: Service) -> None:
     ("status", "code", "success", "message"),
     [
         ("0", 0, True, "workflow succeeded"),
-        ("80", 1, False, "the run ended without an answer: failed: "),
-        ("0", 1, False, "the run ended without an answer: no permission"),
+        ("80", 1, False, "the run ended with failed, but without a response from Dify: "),
+        ("0", 1, False, "the run ended without a result: no permission"),
     ],
 )
 @pytest.mark.parametrize("state", ["", 'state = "none"\n'])

@@ -102,7 +102,7 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
         ('[jobs.a]\nmode = "fast"\n', ":2: mode must be one of streaming, blocking"),
         ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no key 'atempts'"),
         ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number of at least 1"),
-        ('[jobs.a]\napi_key = "app-x"\n', ":2: a key does not belong in the configuration"),
+        ('[jobs.a]\napi_key = "app-x"\n', ":2: the API key must not be in the configuration"),
         ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not contain a user or password"),
@@ -126,7 +126,7 @@ def test_error_is_reported_with_file_and_line(tmp_path: Path, text: str, words: 
 def test_missing_quotes_are_explained_by_the_hint(tmp_path: Path, line: str) -> None:
     with pytest.raises(JobError, match="at line 2, column") as raised:
         load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
-    assert (raised.value.hint or "").startswith("strings need quotes")
+    assert (raised.value.hint or "").startswith("write strings in quotes")
 
 
 def test_windows_encoding_is_read_and_other_bytes_are_reported_with_the_line(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_windows_encoding_is_read_and_other_bytes_are_reported_with_the_line(tmp
     env.write_bytes(b"\xef\xbb\xbfSCHEDULER_INTERVAL_HOURS=2\r\n")
     assert load_config(env_file=env, environ={}).jobs["default"].schedule.every == 7200
     path.write_bytes(b'[jobs.a]\ndescription = "caf\xe9"\n')
-    assert f"{path}:2 is not UTF-8" in error_of(path)
+    assert f"{path} is not UTF-8 (line 2)" in error_of(path)
 
 
 def test_errors_of_all_files_are_reported_together(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def stored(text: str) -> str:
     [
         msg("workflow succeeded"),
         msg("the file {path} of {n:.1f} s is {x!r}", path=Path("/a"), n=1.25, x="b"),
-        msg("{a}; {b}", a=msg("connection refused"), b=command("dify-job", "doctor", "a b")),
-        join("; ", [msg("connection refused"), "x"]),
+        msg("{a}; {b}", a=msg("the server refused the connection"), b=command("dify-job", "doctor", "a b")),
+        join("; ", [msg("the server refused the connection"), "x"]),
         msg("succeeded in {seconds} s, {tokens:,} tokens", seconds=1.5, tokens=12345),
     ],
 )

@@ -103,7 +103,7 @@ def test_running_job_shows_elapsed_and_usual_time() -> None:
         ({"sync": Sync.EDITED}, "sudo dify-job install a --diff"),
         ({"sync": Sync.ORPHAN}, "sudo dify-job uninstall a"),
         ({"found": ("its timer is masked",)}, "its timer is masked"),
-        ({"config_error": "broken"}, "its configuration has a mistake, see above"),
+        ({"config_error": "broken"}, "the job's configuration has an error (shown above)"),
         ({"installed": installed("a", paused=True)}, "paused"),
         ({"installed": installed("a", enabled=False)}, "not enabled"),
     ],
@@ -115,7 +115,7 @@ def test_state_has_a_hint(more: dict[str, Any], words: str) -> None:
 def test_broken_configuration_is_reported_once_at_the_top() -> None:
     rows = [job_status(name, past("succeeded"), config_error="bad key") for name in ("a", "b", "c")]
     text = text_of(*rows, config_errors=(("/c.toml", JobError(Outcome.CONFIG, "/c.toml:3: bad key")),))
-    assert text.startswith("! the configuration /c.toml has a mistake: /c.toml:3: bad key\n")
+    assert text.startswith("! the configuration /c.toml has an error: /c.toml:3: bad key\n")
     assert text.count("bad key") == 1
 
 

@@ -102,5 +102,5 @@ def test_shutdown_of_the_worker_is_not_reported_as_a_manual_stop() -> None:
 
 
 def test_call_that_was_not_sent_may_be_repeated() -> None:
-    found = decide(NotSent("connection refused"))
+    found = decide(NotSent("the server refused the connection"))
     assert (found.outcome, found.next, found.unsent) == ("unreachable", Next.RETRY, True)

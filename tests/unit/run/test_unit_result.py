@@ -55,7 +55,7 @@ def test_killed_run_is_not_reported_as_not_started() -> None:
     assert last is not None
     assert (last.outcome, last.exit_code, last.run_id) == ("killed", None, "wfr-1")
     assert "SIGKILL" in last.message
-    assert "may go on" in (last.hint or "")
+    assert "may still be in progress" in (last.hint or "")
 
 
 def test_in_flight_record_of_an_earlier_process_is_ignored() -> None:

@@ -56,7 +56,7 @@ def test_calendar_that_never_elapses_is_rejected(expression: str) -> None:
 def test_past_year_is_rejected() -> None:
     times = ScheduleConfig(calendar=("2026-06-01 07:00",), timezone="UTC")
     upcoming.check(times, datetime(2026, 5, 1, tzinfo=UTC))
-    with pytest.raises(JobError, match="never comes again"):
+    with pytest.raises(JobError, match="no time in the future"):
         upcoming.check(times, NOW)
 
 
@@ -66,7 +66,7 @@ def test_some_of_several_dates_can_be_past() -> None:
 
 def test_zone_in_a_calendar_must_equal_the_timezone_setting() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
-    with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):
+    with pytest.raises(JobError, match="contains the time zone Asia/Tokyo, but timezone is Europe/Paris"):
         schedule_lines.systemd_ticks(twice)
     same = ScheduleConfig(calendar=("07:00 Europe/Kyiv",), timezone="Europe/Kiev")
     assert schedule_lines.systemd_ticks(same).lines == ("07:00 Europe/Kyiv",)

@@ -51,18 +51,22 @@ def test_upcoming_runs_equal_those_of_systemd_across_clock_changes(expression: s
         (
             {"cron": "30 2 * * *"},
             True,
-            "2027-03-28: clocks go forward in X; runs at 02:30 run just after the change",
+            "2027-03-28: clocks go forward in X; the runs at 02:30 start just after the change",
         ),
         (
             {"cron": "*/20 2 * * *"},
             True,
-            "2027-10-31: clocks go back in X; runs at 02:00, 02:20, 02:40 run twice",
+            "2027-10-31: clocks go back in X; the runs at 02:00, 02:20, 02:40 start twice",
         ),
-        ({"calendar": ("hourly",)}, False, "2027-10-31: clocks go back in X; an hour passes without a run"),
+        (
+            {"calendar": ("hourly",)},
+            False,
+            "2027-10-31: clocks go back in X; there is one hour without a run",
+        ),
         (
             {"every": 7200.0},
             True,
-            "2027-03-28: clocks go forward in X; runs at 02:00 run just after the change",
+            "2027-03-28: clocks go forward in X; the runs at 02:00 start just after the change",
         ),
     ],
 )

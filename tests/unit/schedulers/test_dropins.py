@@ -10,25 +10,25 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[Service]\nExecStart=\nExecStart=/bin/true\n", "ExecStart= is replaced by '/bin/true'"),
-        ("[Service]\nExecStart=\n", "ExecStart= is emptied"),
+        ("[Service]\nExecStart=\nExecStart=/bin/true\n", "it replaces ExecStart= with '/bin/true'"),
+        ("[Service]\nExecStart=\n", "it empties ExecStart="),
         ("[Service]\nTimeoutStartSec=5min\n", "TimeoutStartSec= ends a run before the job's own timeout"),
-        ("[Service]\nDynamicUser=no\nUser=alice\n", "DynamicUser= is 'no'; User= is 'alice'"),
-        ("[Service]\nLoadCredential=\n", "the key's LoadCredential= is emptied"),
-        ("[Service]\nLoadCredentialEncrypted =\n", "the key's LoadCredential= is emptied"),
-        ("[Timer]\nOnCalendar=03:00\n", "OnCalendar adds to the schedule"),
-        ("[Timer]\nOnBootSec=5min\n", "OnBootSec adds to the schedule"),
-        ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
+        ("[Service]\nDynamicUser=no\nUser=alice\n", "it sets DynamicUser= to 'no'; it sets User= to 'alice'"),
+        ("[Service]\nLoadCredential=\n", "it empties LoadCredential="),
+        ("[Service]\nLoadCredentialEncrypted =\n", "it empties LoadCredential="),
+        ("[Timer]\nOnCalendar=03:00\n", "it adds OnCalendar to the schedule"),
+        ("[Timer]\nOnBootSec=5min\n", "it adds OnBootSec to the schedule"),
+        ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "it replaces the schedule"),
         ("[Timer]\nPersistent=yes\n", "Persistent= catches up missed runs"),
         (
             "[Unit]\nConditionACPower=yes\nAssertUser=a\n",
-            "AssertUser=, ConditionACPower= can prevent a start",
+            "AssertUser=, ConditionACPower= can prevent the start of a run",
         ),
-        ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can prevent a start"),
-        ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
-        ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can cut it off from Dify"),
-        ("[Timer]\nUnit=other.service\n", "the timer starts other.service"),
-        ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is replaced by '/bin/a    b'"),
+        ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can prevent the start of a run"),
+        ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= gives the run no network"),
+        ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can block the connection to Dify"),
+        ("[Timer]\nUnit=other.service\n", "it makes the timer start other.service"),
+        ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "it replaces ExecStart= with '/bin/a    b'"),
     ],
 )
 def test_override_of_a_needed_setting_is_reported(text: str, message: str) -> None:
@@ -59,4 +59,4 @@ def test_override_of_persistent_is_compared_with_catch_up() -> None:
 
 def test_later_drop_in_wins() -> None:
     assert effects_of("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
-    assert "replaced" in effects_of("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")
+    assert "replaces" in effects_of("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")

@@ -34,7 +34,7 @@ def test_valid_addresses_are_accepted() -> None:
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"])
 def test_non_loopback_address_without_token_is_rejected(listen: str) -> None:
-    with pytest.raises(JobError, match="no token"):
+    with pytest.raises(JobError, match="needs a token"):
         render_http_socket(replace(CONFIG, listen=listen), Scope.SYSTEM, 252, PLACES)
     with_token = replace(CONFIG, listen=listen, token_file=Path("/etc/dify-job/http.token"))
     text = render_http_socket(with_token, Scope.SYSTEM, 252, PLACES)[0].text

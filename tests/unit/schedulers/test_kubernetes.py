@@ -417,12 +417,12 @@ def test_cron_line_has_the_same_times_in_the_manifest(line: str) -> None:
         (ScheduleConfig(every=2 * 86400.0), "cannot be one line", "1d"),
         (ScheduleConfig(cron="30 7 * * *"), "no time zone", "timezone ="),
         (ScheduleConfig(calendar=("07:30",)), "no time zone", "timezone ="),
-        (ScheduleConfig(cron="0 0 */2 * mon", timezone="UTC"), "both|together", "one line"),
-        (ScheduleConfig(calendar=("07:30:15 UTC",)), "seconds", "one line"),
-        (ScheduleConfig(calendar=("*-*~1 07:30 UTC",)), "last day", "one line"),
-        (ScheduleConfig(calendar=("2027-01-01 07:30 UTC",)), "years", "one line"),
-        (ScheduleConfig(calendar=("07:30 UTC", "08:45 UTC")), "more than one line", "several jobs"),
-        (ScheduleConfig(calendar=("07:30 UTC", "08:30 Asia/Shanghai")), "several zones", "several jobs"),
+        (ScheduleConfig(cron="0 0 */2 * mon", timezone="UTC"), "both|together", "one cron line"),
+        (ScheduleConfig(calendar=("07:30:15 UTC",)), "seconds", "one cron line"),
+        (ScheduleConfig(calendar=("*-*~1 07:30 UTC",)), "last day", "one cron line"),
+        (ScheduleConfig(calendar=("2027-01-01 07:30 UTC",)), "years", "one cron line"),
+        (ScheduleConfig(calendar=("07:30 UTC", "08:45 UTC")), "more than one line of cron", "several jobs"),
+        (ScheduleConfig(calendar=("07:30 UTC", "08:30 Asia/Shanghai")), "several time zones", "several jobs"),
     ],
 )
 def test_schedule_without_a_single_cron_line_is_rejected_with_the_nearest_one(

@@ -128,7 +128,7 @@ def test_missing_secret_does_not_hold_the_pod_until_its_deadline() -> None:
 
 def test_template_with_last_success_is_rejected() -> None:
     for text in ("{{ last_success or today }}", "{% if last_success %}x{% endif %}"):
-        with pytest.raises(JobError, match="no pod knows of an earlier run"):
+        with pytest.raises(JobError, match="a pod has no record of earlier runs"):
             cronjob(inputs={"since": {"day": [text]}})
     assert cronjob(inputs={"note": "last_success is a word"})
 
@@ -143,7 +143,7 @@ def test_refused_job_does_not_stop_the_others(tmp_path: Path) -> None:
     assert isinstance(done.exception, JobError)
     assert done.exception.outcome == "rejected"
     assert "every = '7h'" in done.stderr + str(done.exception)
-    assert "wait for the run before" in done.stderr + str(done.exception)
+    assert "wait for an earlier run" in done.stderr + str(done.exception)
     assert sorted(path.name for path in (tmp_path / "k8s").glob("*job-*")) == [
         "dify-job-b.configmap.yaml",
         "dify-job-b.cronjob.yaml",

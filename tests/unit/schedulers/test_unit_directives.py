@@ -236,5 +236,5 @@ def test_jitter_is_a_fixed_random_delay() -> None:
 
 
 def test_systemd_older_than_239_is_rejected_with_a_hint() -> None:
-    with pytest.raises(Exception, match="239 is the oldest"):
+    with pytest.raises(Exception, match="needs 239 or newer"):
         rendered(PLAIN, Scope.SYSTEM, 238)

@@ -167,7 +167,7 @@ def test_timer_disabled_or_stopped_by_an_administrator_stays_so(installed: Obser
         stopped = replace(installed, units=units, enabled=enabled)
         plan = plan_units([desired(timer="other")], stopped)
         assert not {"start", "enable", "disable"} & {*names(plan)}
-        assert "paused, and left so" in plan.results[0].notes[0]
+        assert "the job stays paused" in plan.results[0].notes[0]
     running_on = replace(installed, enabled=frozenset())
     plan = plan_units([desired(timer="other")], running_on)
     assert not {"enable", "disable"} & {*names(plan)}
@@ -178,7 +178,7 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
     masked = replace(installed, files={**installed.files, UNITS / TIMER: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(service="other", activation=Activation.ENABLED)], masked)
     assert (plan.steps, plan.errors) == ((), ())
-    assert "masked by the administrator, and left so" in plan.results[0].notes[0]
+    assert "the administrator masked the timer, so the job stays disabled" in plan.results[0].notes[0]
     resumed = plan_units([desired(files=None, activation=Activation.ENABLED)], masked)
     assert "is masked by the administrator" in resumed.errors[0].message
 
@@ -227,8 +227,8 @@ def test_one_reload_for_all_that_is_installed_and_removed(installed: ObservedUni
 @pytest.mark.parametrize(
     ("found", "overwrite", "refused"),
     [
-        (FileState.FOREIGN, True, "exists and is not dify-job's"),
-        (FileState.UNREADABLE, True, "exists and is not dify-job's"),
+        (FileState.FOREIGN, True, "exists already, and dify-job did not write it"),
+        (FileState.UNREADABLE, True, "exists already, and dify-job did not write it"),
         (FileState.EDITED, False, "was edited by hand"),
         (FileState.EDITED, True, ""),
     ],
@@ -244,7 +244,7 @@ def test_edited_or_foreign_file_is_refused(
 
 def test_unit_of_another_directory_is_refused(nothing: ObservedUnits) -> None:
     seen = replace(nothing, foreign={TIMER: Path("/usr/lib/systemd/system") / TIMER})
-    assert "exists already, in /usr/lib/systemd/system" in plan_units([desired()], seen).errors[0].message
+    assert "exists already: /usr/lib/systemd/system" in plan_units([desired()], seen).errors[0].message
 
 
 def test_without_a_manager_units_are_written_and_enabled_only(nothing: ObservedUnits) -> None:
@@ -277,7 +277,9 @@ def test_failed_plan_is_undone_in_reverse_order(fails: int, installed: ObservedU
     ends = {0: [], 1: ["stop", "start"], 4: ["stop", "start", "stop", "start"]}
     assert done == [f"{verb} {TIMER}" for verb in ends.get(fails, ends[4 if fails > 4 else 1])]
     if fails > 1:
-        assert manager.calls[-2] == "daemon-reload", "the old file is read before the timer starts again"
+        assert manager.calls[-2] == "daemon-reload", (
+            "the old file is read before it makes the timer start again"
+        )
 
 
 @pytest.mark.parametrize("running", [True, False])

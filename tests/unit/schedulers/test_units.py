@@ -63,7 +63,7 @@ def test_any_argument_survives_quoting(words: list[str]) -> None:
 
 @pytest.mark.parametrize("word", ["\0", "\udcff"])
 def test_argument_that_a_unit_cannot_contain_is_rejected(word: str) -> None:
-    with pytest.raises(JobError, match="cannot be part of a unit"):
+    with pytest.raises(JobError, match="cannot be used in a unit"):
         units.quoted(word)
 
 
@@ -81,5 +81,5 @@ def test_systemd_finds_a_program_with_any_name(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["a\\b", 'a"b', "a'b", "a\tb", "a\nb"])
 def test_program_name_that_systemd_rejects_is_rejected(name: str) -> None:
-    with pytest.raises(JobError, match="systemd starts no program with a quote"):
+    with pytest.raises(JobError, match="systemd cannot start a program whose path has a quote"):
         units._command([f"/opt/{name}/python"])

@@ -46,10 +46,14 @@ def test_list_of_dates_with_a_past_one_is_accepted(scope: Scope) -> None:
 @pytest.mark.parametrize(
     ("service", "timer", "message"),
     [
-        (SERVICE, TIMER.replace("daily", "noonish"), "refuses the schedule.*noonish"),
-        (SERVICE.replace("/bin/true", "/nowhere/python"), TIMER, "refuses the units.*/nowhere/python"),
-        (SERVICE + "TimeoutStartSec=soonish\n", TIMER, "refuses the units.*soonish"),
-        (SERVICE + "NoSuchKey=1\n", TIMER, "refuses the units.*NoSuchKey"),
+        (SERVICE, TIMER.replace("daily", "noonish"), "does not accept the schedule.*noonish"),
+        (
+            SERVICE.replace("/bin/true", "/nowhere/python"),
+            TIMER,
+            "does not accept the units.*/nowhere/python",
+        ),
+        (SERVICE + "TimeoutStartSec=soonish\n", TIMER, "does not accept the units.*soonish"),
+        (SERVICE + "NoSuchKey=1\n", TIMER, "does not accept the units.*NoSuchKey"),
     ],
 )
 def test_unit_that_systemd_rejects_is_rejected_with_its_message(
