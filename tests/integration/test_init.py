@@ -340,7 +340,7 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
     assert "app-with-a-form" not in shown
-    assert "the value must be a number" in shown
+    assert "the input count must be a number" in shown
     assert "'often' is neither a time span" in shown
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
     assert read["daily-report"]["every"] == "90min"
