@@ -94,7 +94,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "stop": (
         ("sudo dify-job stop daily", msg("Stop the job's run, also in Dify.")),
-        ("dify-job stop --user daily weekly", msg("Stop all runs of your own jobs.")),
+        ("dify-job stop --user daily weekly", msg("Stop two of your own jobs.")),
     ),
     "install": (
         ("sudo dify-job install daily --every 2h", msg("Run the job every two hours.")),

@@ -41,7 +41,8 @@ def secret_group() -> None:
     "--key-file",
     metavar="FILE|-",
     help=msg(
-        "Read the key from FILE, or from standard input with -. Without it, a terminal asks for the key."
+        "Read the key from FILE, or from standard input with -. Without this option, type it at a prompt "
+        "or pass it through a pipe."
     ),
 )
 @click.option(
