@@ -11,11 +11,11 @@ from ..config.loader import load_config
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import installation
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.reconcile import Backend, InstallResult, Plan
-from ..state.places import places_of, unpin
+from ..state.places import places_of
 from ..state.purge import jobs_with_state, purge_state
 from ..state.reader import read_metrics_files
 from ..system.opened_file import read_regular
@@ -69,9 +69,6 @@ def uninstall(
             _uninstall(scheduler, mine, with_http=with_http)
     for job in absent:
         say(msg("{job}: not installed", job=job))
-    if where is Scope.USER:
-        for _, one in there:
-            unpin(one.job)
     if purge:
         purge_state(where.base, sorted(purged), metrics, say)
 

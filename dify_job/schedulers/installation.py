@@ -120,7 +120,9 @@ def plan_install(
     config_files = tuple(change for change in contents if change.before != change.after)
     # Of what is removed these files go first: an interrupted uninstall is found by units or crontab lines.
     before = [change_files(files) for files in (config_files, _removed_files(remove)) if files]
-    pins = [_pin(spec.job) for spec in specs if scheduler.scope is Scope.USER]
+    pins: list[Step] = []
+    if scheduler.scope is Scope.USER:
+        pins = [_pin(spec.job) for spec in specs] + [_unpin(job) for job in removed if is_pinned(job)]
     return Plan(
         steps=(*pins, *before, *plan.steps, *_remove_leftovers(remove)),
         errors=(*_installed_elsewhere(scheduler, specs), *_overruled(ready), *plan.errors, *errors),
@@ -213,6 +215,11 @@ def _pin(job: str) -> Step:
             raise cannot_write(Path(error.filename), error) from None
 
     return Step("pin the state", do, None if is_pinned(job) else partial(unpin, job))
+
+
+def _unpin(job: str) -> Step:
+    """Return the step after which the job's state is where the variables of its caller say."""
+    return Step("unpin the state", partial(unpin, job), partial(pin, job))
 
 
 # Rejections

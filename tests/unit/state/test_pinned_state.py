@@ -1,10 +1,17 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import installation
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.reconcile import Step, execute
 from dify_job.state import places
-from dify_job.system import user
+from dify_job.system import subprocesses, user
+from tests.support.statuses import installed
 
 
 @pytest.fixture
@@ -61,3 +68,24 @@ def test_earlier_state_directory_is_still_used(home: Path, monkeypatch: pytest.M
 def test_relative_values_are_ignored(home: Path, value: str) -> None:
     assert user.state_home({"XDG_STATE_HOME": value}) == home / ".local/state"
     assert user.config_home({"XDG_CONFIG_HOME": value}) == home / ".config"
+
+
+@pytest.mark.usefixtures("home")
+def test_failed_uninstall_leaves_the_state_of_the_job_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    places.pin("daily")
+    monkeypatch.setattr(subprocesses, "found", lambda _: False)
+    scheduler = UserCrontab(Scope.USER)
+    jobs = [installed(name, scope=Scope.USER, files={}, source="") for name in ("daily", "other")]
+    plan = installation.plan_uninstall(scheduler, jobs)
+    assert [step.name for step in plan.steps][:1] == ["unpin the state"]
+    assert [step.name for step in plan.steps].count("unpin the state") == 1, "other is not pinned"
+
+    def fail() -> None:
+        assert not places.is_pinned("daily")
+        raise OSError(30, "Read-only file system", "x")
+
+    with pytest.raises(JobError, match="nothing was changed"):
+        execute(replace(plan, steps=(*plan.steps, Step("fail", fail))), Path("/"))
+    assert places.is_pinned("daily")
+    execute(plan, Path("/"))
+    assert not places.is_pinned("daily")
