@@ -71,7 +71,9 @@ TABLE: tuple[ExitCode, ...] = (
         "no run was started: connection refused, DNS, TLS, or 503",
         RetrySafety.SAFE,
     ),
-    ExitCode(70, Outcome.BUG, "a fault of dify-job itself; the log has the traceback", RetrySafety.USELESS),
+    ExitCode(
+        70, Outcome.BUG, "an internal error of dify-job; the log has the traceback", RetrySafety.USELESS
+    ),
     ExitCode(
         73,
         Outcome.CANNOT_WRITE,
@@ -106,7 +108,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         78,
         Outcome.CONFIG,
-        "invalid configuration, key file or app settings; see the message for the fix",
+        "invalid configuration, key file or app settings; dify-job doctor shows the fix",
         RetrySafety.USELESS,
     ),
     ExitCode(80, Outcome.FAILED, "the workflow ran and failed", RetrySafety.POLICY),

@@ -124,13 +124,13 @@ def _object(text: str) -> dict[str, Any]:
     except OSError as error:
         raise JobError(
             Outcome.NO_INPUT,
-            msg("{source} cannot be read: {strerror}", source=source, strerror=error.strerror),
+            msg("{source} cannot be read: {reason}", source=source, reason=error.strerror),
             msg("check the path after --inputs @"),
         ) from None
     except UnicodeDecodeError:
         raise JobError(
             Outcome.REJECTED,
             msg("{source} is not UTF-8", source=source),
-            msg("convert it: iconv -f ISO-8859-1 -t UTF-8"),
+            msg("convert the input to UTF-8: iconv -f ISO-8859-1 -t UTF-8"),
         ) from None
     return parse_object(content, source, Outcome.REJECTED)

@@ -229,7 +229,7 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
             Outcome.CONFIG,
             msg("the configuration file {path} is not UTF-8 (line {line})", path=path, line=line),
             msg(
-                "convert it: {command} (GB18030 or what it is in)",
+                "convert the file from its encoding, such as ISO-8859-1 or GB18030: {command}",
                 command=command("iconv", "-f", "ISO-8859-1", "-t", "UTF-8", str(path)),
             ),
         ) from None

@@ -563,8 +563,9 @@ def _types(value: Any) -> tuple[str, ...]:
     if not isinstance(words, list) or not words or not all(word in JSON_TYPES for word in words):
         raise ValueError(
             msg(
-                "must be one of {json_types}, or several with | between them",
-                json_types=join(", ", JSON_TYPES),
+                "{setting} must be one of {types}, or several of them with | in between",
+                types=join(", ", JSON_TYPES),
+                setting=THE_VALUE,
             )
         )
     return tuple(words)

@@ -198,9 +198,9 @@ SETTINGS = (
         timespan,
         "time span",
         (
-            "How long after its deadline a run whose end is not known may still wait in Dify's queue, "
-            "or go on: so long no other run of the job is started, unless its record shows that it "
-            "has ended. Default `20min`."
+            "How long after its deadline a run with an unknown outcome may still wait in Dify's queue, "
+            "or still be in progress. During this time dify-job starts no other run of the job, unless the "
+            "server shows that the run has ended. Default `20min`."
         ),
         write=timespan_text,
     ),
@@ -385,7 +385,7 @@ SETTINGS = (
         readers.choice("disk", "none"),
         "`disk` or `none`",
         (
-            "`none` keeps neither lock nor history nor in-flight record: for containers without a "
+            "`none` stores no lock, no history and no in-flight record: for containers without a "
             "disk. Default `disk`."
         ),
         in_pod=False,
@@ -394,7 +394,7 @@ SETTINGS = (
         "log_outputs",
         readers.size,
         "size",
-        'How much of the outputs to log, such as `"2kB"`. Default none.',
+        'How much of the outputs to write to the log, such as `"2kB"`. Default none.',
     ),
     Setting(
         "log_file",

@@ -464,7 +464,7 @@ def _denied(error: ApiError) -> RunOutcome:
         case 401, False:
             found = (
                 msg("a proxy in front of Dify requires a login (HTTP 401 that does not come from Dify)"),
-                msg("exempt the API path of base_url from that login"),
+                msg("exempt the API path of base_url from the proxy's login"),
             )
         case 403, True:
             found = (

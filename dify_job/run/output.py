@@ -48,10 +48,10 @@ class OutputPath(NamedTuple):
             OSError: It cannot be opened, or the name is reserved.
         """
         if self.path.name in self.reserved:
-            raise OSError(errno.EPERM, msg("dify-job stores its own state under that file name"))
+            raise OSError(errno.EPERM, msg("the file name is reserved for dify-job's own state"))
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
         if ".." in below:
-            raise OSError(errno.EPERM, msg("the file name points outside the state directory"))
+            raise OSError(errno.EPERM, msg("the output file would be outside the state directory"))
         opened = Directory(self.state or self.path.parent, theirs=self.state is not None)
         with contextlib.closing(opened) as directory:
             for step in below:

@@ -149,7 +149,7 @@ def scratch_directory() -> Iterator[Path]:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg(
-                "{place} cannot be written to: {reason}; nothing was changed",
+                "{place} cannot be written: {reason}; nothing was changed",
                 place=place,
                 reason=error.strerror,
             ),

@@ -168,8 +168,8 @@ def read_table() -> bytes:
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
         msg("your crontab cannot be read: {reason}", reason=done.reason),
         msg(
-            "crontab -l must work; see cron.allow and cron.deny in crontab(1), or leave cron out: "
-            "--backend systemd"
+            "make crontab -l work (cron.allow and cron.deny can forbid it: man 1 "
+            "crontab), or use --backend systemd"
         ),
     )
 

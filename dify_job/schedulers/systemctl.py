@@ -114,7 +114,8 @@ class Manager:
             here = self._runtime / "systemd"
             if not _is_own(self._runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return msg(
-                    "there is no user manager for you: {runtime} is not yours or has none",
+                    "you have no user manager of systemd: {runtime} does not belong to you, or "
+                    "contains no manager",
                     runtime=self._runtime,
                 )
         return None

@@ -451,7 +451,7 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
         ("resources", "", "", "fail", "systemd says resources"),
         ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
         ("exit-code", "exited", "64", "64", "wrong flags"),
-        ("exit-code", "exited", "70", "70", "a fault of dify-job itself"),
+        ("exit-code", "exited", "70", "70", "an internal error of dify-job"),
         ("exit-code", "exited", "78", "78", "invalid configuration, key file"),
     ],
 )
