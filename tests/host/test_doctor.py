@@ -227,7 +227,11 @@ def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> Non
             "[Service]\\nExecStart=\\nExecStart=/bin/true\\n",
             "it replaces ExecStart= with '/bin/true'",
         ),
-        (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can prevent a start"),
+        (
+            SERVICE,
+            "[Unit]\\nConditionPathExists=/nowhere\\n",
+            "ConditionPathExists= can prevent the start of a run",
+        ),
         (
             TIMER,
             "[Timer]\\nOnCalendar=03:00\\n",
@@ -538,7 +542,7 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -
     case.host("run", "daily")
     lines = other.doctor()
     output = case.host("status", user="mallory").stdout
-    assert output.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
+    assert output.endswith("you have no permission to read some results; use: sudo dify-job status\n")
     state = "/var/lib/dify-job/daily"
     assert lines["last-run"][1] == f"you have no permission to read the last run in {state}"
     assert lines["state"][1] == f"you have no permission to look into the state directory {state}"

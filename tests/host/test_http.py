@@ -231,7 +231,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Comm
     host.job('calendar = "yearly"')
     refused = host("install", "--http", "--http-listen", "0.0.0.0:8000", check=False)
     assert refused.code == 78
-    assert "no token" in refused.stderr
+    assert "the HTTP interface needs a token" in refused.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-daily.timer")
     host.machine.write("/etc/dify-job/http.token", TOKEN + "\n", 0o644)
     flags = ("--http-listen", "0.0.0.0:8000", "--http-token-file", "/etc/dify-job/http.token")

@@ -127,13 +127,13 @@ def by_config(job: NotifyingJob) -> None:
 @pytest.mark.parametrize(
     ("end_by", "key", "ping", "words"),
     [
-        (by_oom, "app-slow", "fail", "no memory left"),
+        (by_oom, "app-slow", "fail", "the system killed the run, because no memory was left"),
         (by_kill, "app-slow", "fail", "the process of the run was killed by SIGKILL"),
         (by_hanging, "app-slow", "fail", "did not end in time"),
         (by_interpreter, CANARY, "203", "the interpreter in ExecStart= is missing"),
         (by_key_file, CANARY, "243", "LoadCredential="),
         (by_config, CANARY, "78", "config.toml is not TOML"),
-        (NotifyingJob.start, "app-off", "78", "switched off"),
+        (NotifyingJob.start, "app-off", "78", "the app's API is disabled"),
     ],
 )
 def test_failure_handler_reports_what_the_run_could_not(
@@ -226,7 +226,7 @@ def test_doctor_reports_a_run_ended_by_systemd_until_the_next_success(
         return line["level"], line["message"]
 
     level, text = last_run()
-    assert (level, f"systemd says {result}" in text) == ("warn", True), text
+    assert (level, f"systemd reports {result}" in text) == ("warn", True), text
     job.host.run("rm", "-f", "/var/lib/dify-job/daily/in-flight.json")  # it blocks while the run may go on
     job.host.job(job.text, key=CANARY)
     job.start()
