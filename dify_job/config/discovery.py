@@ -269,8 +269,8 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
         if not valid_name(name):
             yield (
                 msg(
-                    "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
-                    "first a letter or digit",
+                    "{place}: the job name {name!r} is not allowed; use at most 48 characters of "
+"a-z, 0-9, - and _, and begin with a letter or digit",
                     place=document.place(("jobs", name)),
                     name=name,
                 )

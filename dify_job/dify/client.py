@@ -91,7 +91,7 @@ class PendingCall:
         try:
             threading.Thread(target=self._work, daemon=True).start()
         except RuntimeError as error:
-            reason = msg("dify-job cannot start a thread: {error}", error=error)
+            reason = msg("no thread can be started ({error})", error=error)
             failure = Failure.of(reason, FailureCause.NO_THREAD)
             on_event(self, ConnectionLost(sent=False, reason=failure))
 

@@ -40,7 +40,7 @@ _IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
 def no_thread(error: RuntimeError) -> JobError:
     """Return the error for what needs a thread; nothing was sent."""
     return JobError(
-        Outcome.UNREACHABLE, msg("dify-job cannot start a thread: {error}", error=error), PROCESS_LIMIT_HINT
+        Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), PROCESS_LIMIT_HINT
     )
 
 

@@ -380,7 +380,7 @@ class _Stop:
 
     def confirmed(self, run: WorkflowRun) -> RunOutcome:
         """The run ended as a stopped one does."""
-        how = msg("the server confirmed that it stops the run")
+        how = msg("dify-job asked the server to stop the run, and the server confirmed it")
         outcome = self._outcome(how, run.failed_node, known_running=True)
         return outcome._replace(run=run, unsettled=False)
 

@@ -222,7 +222,7 @@ def obstacle(probe: AppProbe) -> RunOutcome | None:
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
     if probe.mode not in (None, "workflow"):
         text = msg(
-            "the key belongs to the app {name!r}, which is not a workflow but has the mode {mode}",
+            "the key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
             name=probe.name,
             mode=probe.mode,
         )
@@ -261,9 +261,7 @@ def unknown(why: str) -> RunOutcome:
 
 def cancelled(signum: int) -> RunOutcome:
     """Return the outcome of a signal that came before anything was sent."""
-    return RunOutcome(
-        Outcome.CANCELLED, msg("the run was cancelled before dify-job sent it to Dify"), signum=signum
-    )
+    return RunOutcome(Outcome.CANCELLED, msg("the run was cancelled; no run had been started"), signum=signum)
 
 
 def rejected_run(run: WorkflowRun) -> RunOutcome:

@@ -90,7 +90,7 @@ def read_cron(expression: str) -> CronTimes:
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _comes(days, months) and any(day_stars):
-        raise _refused(expression, msg("the day of the month does not exist in these months"))
+        raise _refused(expression, msg("that day never comes, because these months do not have it"))
     # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
     plain = [
         word if word.startswith("*") else ",".join(map(str, numbers))

@@ -15,9 +15,9 @@ def _write_config(dify_job: Command, text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ('cron = "0 7 * *"', "4 fields, not 5"),
+        ('cron = "0 7 * *"', "has 5 fields, not 4"),
         ('calendar = "Mon-Fryday 7:00"', "not a calendar expression"),
-        ('calendar = "2020-01-01"', "the expression names no time in the future"),
+        ('calendar = "2020-01-01"', "it names no time in the future"),
         ('inputs = { day = "{{ tody }}" }', "'tody' is undefined"),
         ('files = { paper = "{{ tody }}" }', "'tody' is undefined"),
         ('output = { file = "{{ today" }', "cannot be rendered"),
@@ -51,7 +51,7 @@ def test_validate_reports_the_errors_of_all_jobs_with_hints(dify_job: Command) -
         "config.toml:4:",
         "man 5 crontab",
         "config.toml:5:",
-        "names that a template can use",
+        "a template can use these names",
         "/nowhere",
     )
     assert [one for one in expected if one not in ran.stderr] == []

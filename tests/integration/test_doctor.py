@@ -227,7 +227,7 @@ def test_key_rejected_by_dify(case: DoctorCase) -> None:
         case,
         "access",
         "fail",
-        "the key was refused",
+        "does not accept the API key",
         lambda: case.set_key("app-wrong-012345678"),
         shell(case, "access", FORM_KEY),
     )
@@ -258,7 +258,7 @@ def test_unreachable_server(case: DoctorCase) -> None:
         (404, b"<html>nothing here</html>", "not Dify's"),
         (502, b"<html>bad gateway</html>", "HTTP 502"),
         (500, {"code": "internal_server_error", "message": "no db", "status": 500}, "no db"),
-        (401, b"<html>who are you</html>", "asks for a login"),
+        (401, b"<html>who are you</html>", "requires a login"),
     ],
 )
 def test_response_of_another_server(case: DoctorCase, status: int, body: object, message: str) -> None:
@@ -400,7 +400,7 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
             "inputs",
             "edit inputs in {config}:6; the app has these inputs: topic, tone, count, doc, docs",
         ),
-        ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; names that a template can use: "),
+        ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; a template can use these names: "),
         ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
         ('files = { doc = "/no" }', "", "files", "create the file so that "),
         ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; man systemd.time "),

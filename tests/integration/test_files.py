@@ -209,8 +209,8 @@ def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: FakeD
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("error-upload-too-large-txt", 65, "too large for the server (HTTP 413)"),
-        ("error-upload-too-large-nginx-413", 65, "too large for the server (HTTP 413)"),
+        ("error-upload-too-large-txt", 65, "larger than the server accepts (HTTP 413)"),
+        ("error-upload-too-large-nginx-413", 65, "larger than the server accepts (HTTP 413)"),
         ("error-upload-no-content-type", 65, "File type not allowed"),
         ("error-upload-blocked-extension", 65, "'.exe' is not allowed for security reasons"),
         ("error-upload-bad-filename-chars", 65, "Filename contains invalid characters"),

@@ -98,7 +98,7 @@ def test_token_is_read_from_its_file_and_never_shown(
     flags = ("--token-file", str(file))
     answer, _, log = ask(get("/docs"), *flags)
     assert answer.startswith(b"HTTP/1.1 401 ")
-    assert "HTTP request GET /docs was answered with 401: a bearer token is needed" in log
+    assert "HTTP request GET /docs was answered with 401: the request needs a bearer token" in log
     answer, code, log = ask(get("/docs", bearer), *flags)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert (code, TOKEN in log) == (0, False)

@@ -152,10 +152,10 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
 @pytest.mark.parametrize(
     ("key", "code", "message"),
     [
-        ("app-wrong-0123456789abcdef", 77, "the key was refused"),
+        ("app-wrong-0123456789abcdef", 77, "does not accept the API key"),
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
-        ("app-unpublished-0123456789", 78, "press Publish"),
-        ("app-off-0123456789abcdef", 78, "API is switched off"),
+        ("app-unpublished-0123456789", 78, "choose Publish"),
+        ("app-off-0123456789abcdef", 78, "API is disabled"),
         (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
         (f"{KEY}\n{KEY}\n", 78, "contains a space, a second line or another character"),
         ("", 78, "standard input contains no API key"),

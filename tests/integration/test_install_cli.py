@@ -104,7 +104,7 @@ def test_config_without_jobs_installs_nothing_and_prune_removes_the_last_job(hom
     home.configure("[defaults]\ntimeout = '1h'\n")
     for command in (("install", "--user"), ("next",), ("render", "--target", "cron")):
         refused = home(*command)
-        assert (refused.code, "config.toml has no job" in refused.stderr) == (78, True)
+        assert (refused.code, "config.toml contains no job" in refused.stderr) == (78, True)
     pruned = home("install", "--user", "--prune")
     assert (pruned.code, "daily: uninstalled" in pruned.stdout) == (0, True), pruned.stderr
     assert not home.manager.active()
@@ -230,7 +230,7 @@ def test_crontab_with_only_managed_blocks_is_removed_not_left_empty(cron_home: H
 
 def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home) -> None:
     done = cron_home("install", "--user", "--every", "7h")
-    assert "7h does not divide a day: it ticks every 1h and runs when due" in done.stdout
+    assert "7h does not divide a day evenly, so the timer fires every 1h" in done.stdout
     assert "exact without that: 6h or 8h" in done.stdout
     assert b" --scheduled --if-due " in cron_home.table.read_bytes()
     cron_home.configure(CONFIG + 'state = "none"\n')
@@ -517,7 +517,7 @@ def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> Non
         file.rename(units / file.name)
     done = home("install", "--user")
     assert done.code == 78
-    assert "is installed with systemd as a system job already; with both it would run twice" in done.stderr
+    assert "is already installed with systemd as a system job; with both it would run twice" in done.stderr
     assert not list(home.manager.units.glob("dify-job-*"))
 
 

@@ -14,7 +14,7 @@ def _write_config(dify_job: Command, text: str) -> None:
 def test_config_without_jobs_is_answered_with_init(dify_job: Command, command: tuple[str, ...]) -> None:
     _write_config(dify_job, "")
     ran = dify_job(*command)
-    assert (ran.code, "has no job" in ran.stderr, "dify-job init NAME" in ran.stderr) == (78, True, True)
+    assert (ran.code, "contains no job" in ran.stderr, "dify-job init NAME" in ran.stderr) == (78, True, True)
 
 
 def test_pause_of_an_unknown_job_suggests_init_or_the_similar_name(dify_job: Command) -> None:

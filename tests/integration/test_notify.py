@@ -270,7 +270,7 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     assert time.monotonic() - began < 60, "not as long as the receiver"
     assert (ran.code, ran.result["exit_code"]) == (code, code)
     assert "the ping failed: " in ran.stderr
-    assert "the message to line 1 of " in ran.stderr
+    assert "the notification to the URL in line 1 of " in ran.stderr
     assert len(receiver.ends) == 1
     assert receiver.CHECK not in ran.stderr
     assert "s3cret" not in ran.stderr
@@ -327,7 +327,7 @@ def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> 
         (lambda path: path.chmod(0o644), "can be read by other users"),
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_text("# none\n"), "contains no apprise URL"),
-        (lambda path: path.write_text("nonsense://x/y\n"), "not a URL that apprise knows"),
+        (lambda path: path.write_text("nonsense://x/y\n"), "apprise does not know this kind of URL"),
     ],
 )
 def test_invalid_url_file_is_a_warning(job: Job, receiver: Receiver, fault: Any, words: str) -> None:
@@ -447,9 +447,9 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
         ("core-dump", "dumped", "SEGV", "fail", "crashed"),
         ("exit-code", "exited", "203", "203", "the interpreter in ExecStart= is missing"),
         ("exit-code", "exited", "243", "243", "LoadCredential="),
-        ("exit-code", "exited", "1", "1", "status 1, which is none of dify-job's"),
-        ("resources", "", "", "fail", "systemd says resources"),
-        ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
+        ("exit-code", "exited", "1", "1", "status 1, which dify-job does not use"),
+        ("resources", "", "", "fail", "systemd reports resources"),
+        ("start-limit-hit", "", "", "fail", "systemd reports start-limit-hit"),
         ("exit-code", "exited", "64", "64", "wrong flags"),
         ("exit-code", "exited", "70", "70", "an internal error of dify-job"),
         ("exit-code", "exited", "78", "78", "invalid configuration, key file"),
@@ -564,9 +564,10 @@ def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, 
     (job.secrets / "success").write_text(f"json://{receiver.address}/hook/success\njson://127.0.0.1:1/x\n")
     ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
     assert ran.code == 1
-    assert "the ping could not be sent: the receiver says 'OK (not found)'" in ran.stdout
+    assert "the ping to healthchecks could not be sent: the receiver answered 'OK (not found)'" in ran.stdout
     assert (
-        f"line 2 of {job.secrets / 'success'} could not be sent: apprise could not deliver it" in ran.stdout
+        f"line 2 of {job.secrets / 'success'} could not be sent: apprise could not deliver the notification"
+        in ran.stdout
     )
     assert ran.stdout.count(": sent\n") == 3
     job.configure(server.base_url, "")

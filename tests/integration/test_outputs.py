@@ -121,8 +121,8 @@ def test_relative_output_file_of_the_config_is_in_the_state_directory(
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("last.json", "its own state under that name"),
-        ("../out.json", "leads out of the state directory"),
+        ("last.json", "reserved for dify-job's own state"),
+        ("../out.json", "would be outside the state directory"),
         ("link/out.json", "Not a directory"),
     ],
 )
@@ -351,7 +351,7 @@ def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: F
         serve_files(dify, [("a.txt", content), ("b.txt", content), ("c.txt", content)])
         ran = dify_job("run")
         assert ran.code == 0
-        assert ran.stderr.count("no earlier run of this job made it") == 2
+        assert ran.stderr.count("no earlier run of this job wrote it") == 2
         assert saved(dify_job)["c.txt"] == content
         assert (out / "b.txt").read_text() == "mine"
         assert (out / "a.txt").is_symlink()
@@ -395,13 +395,13 @@ def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: FakeD
     ran = dify_job("run")
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
-    assert "returned 3 files; only the first 2 are saved" in ran.stderr
-    assert "it has 11 bytes, and max_size is 10" in ran.stderr
+    assert "returned 3 files, but only the first 2 are saved" in ran.stderr
+    assert "it has 11 bytes, more than max_size = 10" in ran.stderr
     serve_files(dify, [("d.txt", b"x" * 100_000)], size=1)  # the size that the server states is too small
     ran = dify_job("run")
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
-    assert "more than max_size = 10 bytes" in ran.stderr
+    assert "more than 10 bytes, the max_size" in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,4 +93,4 @@ def test_notifications_of_a_run_that_no_thread_can_send_are_a_warning(full: Home
     full.configure(CONFIG.replace('"http://127.0.0.1:9"', '"http://127.0.0.1:9"\ntimeout = "5s"') + notify)
     done = full("run", "daily")
     assert (done.code, done.result["outcome"]) == (69, "unreachable")
-    assert "the ping failed: no thread can be started" in done.stderr
+    assert "the ping to healthchecks failed: no thread can be started" in done.stderr

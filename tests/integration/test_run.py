@@ -110,7 +110,7 @@ def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
     process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
     ran = dify_job.signal_when(process, lambda: server.runs)
     assert ran.code == 143
-    assert "could not be asked" in ran.result["message"]
+    assert "the server could not say" in ran.result["message"]
 
 
 def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: FakeDify) -> None:

@@ -302,7 +302,7 @@ def test_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         ran = dify_job.signal_when(process, lambda: server.count("post"))
         assert ran.code == 143
-        assert "stop could not be asked" in ran.result["message"]
+        assert "the run could not be stopped" in ran.result["message"]
         assert ran.result["duration_s"] < 20
         assert server.count("stop") == 0
     assert json.loads((dify_job.home / "state/in-flight.json").read_text())["workflow_run_id"] is None
@@ -365,7 +365,7 @@ def test_stream_with_all_syntax_of_the_grammar_is_parsed(dify_job: Command) -> N
     [
         (403, "trigger_workflow_service_mode_unavailable", "no", "starts with a trigger"),
         (400, "invalid_param", "Workflow not published", "not published"),
-        (403, "forbidden", "The app's API service has been disabled.", "switched off"),
+        (403, "forbidden", "The app's API service has been disabled.", "is disabled"),
         (400, "not_workflow_app", "Please check if your app mode matches.", "not a workflow"),
     ],
 )
@@ -387,13 +387,16 @@ def test_403_of_a_firewall_is_not_attributed_to_the_key(dify_job: Command) -> No
         ran = run(dify_job, server)
     assert ran.code == 77
     assert "firewall" in ran.result["message"]
-    assert "not judged" in ran.result["hint"]
+    assert "was not checked" in ran.result["hint"]
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<html>nothing here</html>", "the answer to {url}/workflows/run (HTTP 404) is not Dify's"),
+        (
+            b"<html>nothing here</html>",
+            "the answer to {url}/workflows/run (HTTP 404) does not come from Dify",
+        ),
         ({"code": "not_found", "message": "no", "status": 404}, "HTTP 404 (no) to {url}/workflows/run"),
     ],
 )
