@@ -270,7 +270,7 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
             yield (
                 msg(
                     "{place}: the job name {name!r} is not allowed; use at most 48 characters of "
-"a-z, 0-9, - and _, and begin with a letter or digit",
+                    "a-z, 0-9, - and _, and begin with a letter or digit",
                     place=document.place(("jobs", name)),
                     name=name,
                 )
