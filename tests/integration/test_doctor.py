@@ -254,8 +254,8 @@ def test_unreachable_server(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
-        (200, b"<html>login</html>", "not Dify's"),
-        (404, b"<html>nothing here</html>", "not Dify's"),
+        (200, b"<html>login</html>", "not come from Dify"),
+        (404, b"<html>nothing here</html>", "not come from Dify"),
         (502, b"<html>bad gateway</html>", "HTTP 502"),
         (500, {"code": "internal_server_error", "message": "no db", "status": 500}, "no db"),
         (401, b"<html>who are you</html>", "requires a login"),
@@ -309,7 +309,7 @@ def test_missing_ca_file(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("app", "message"),
     [
-        (App(FORM_KEY, published=False), "press Publish"),
+        (App(FORM_KEY, published=False), "choose Publish"),
         (App(FORM_KEY, api_enabled=False), "Backend Service API"),
         (App(FORM_KEY, mode="advanced-chat"), "key of a workflow app"),
     ],
@@ -403,7 +403,7 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
         ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; a template can use these names: "),
         ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
         ('files = { doc = "/no" }', "", "files", "create the file so that "),
-        ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; man systemd.time "),
+        ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; write it as in systemd.time"),
         ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter shorter in {config}:6"),
         ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
     ],
@@ -568,7 +568,7 @@ def test_last_run_and_run_with_unknown_end(case: DoctorCase) -> None:
     assert case.run("run").code == 80
     level, message, fix = case.doctor()["last-run"]
     assert level == "warn"
-    assert message.startswith("the last run ended with failed (exit 80): workflow failed")
+    assert message.startswith("the last run ended with failed (exit status 80): workflow failed")
     assert "[Errno 111]" in message
     assert fix == "the app's Logs in Dify show each node of the run"
     case.set_key("app-slow")

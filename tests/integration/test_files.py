@@ -215,7 +215,7 @@ def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: FakeD
         ("error-upload-blocked-extension", 65, "'.exe' is not allowed for security reasons"),
         ("error-upload-bad-filename-chars", 65, "Filename contains invalid characters"),
         ("error-upload-wrong-key", 77, "Access token is invalid"),
-        ("error-upload-api-disabled", 78, "switched off"),
+        ("error-upload-api-disabled", 78, "is disabled"),
         ("db-down-info", 69, "HTTP 500"),
         ("server-down-through-nginx-detail", 69, "HTTP 502"),
         ("root-not-found", 76, "HTTP 404"),

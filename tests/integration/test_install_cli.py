@@ -231,7 +231,7 @@ def test_crontab_with_only_managed_blocks_is_removed_not_left_empty(cron_home: H
 def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home) -> None:
     done = cron_home("install", "--user", "--every", "7h")
     assert "7h does not divide a day evenly, so the timer fires every 1h" in done.stdout
-    assert "exact without that: 6h or 8h" in done.stdout
+    assert "exact intervals: 6h or 8h" in done.stdout
     assert b" --scheduled --if-due " in cron_home.table.read_bytes()
     cron_home.configure(CONFIG + 'state = "none"\n')
     refused = cron_home("install", "--user", "--every", "5h")

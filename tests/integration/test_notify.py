@@ -204,7 +204,7 @@ def test_crash_in_notifications_does_not_change_the_result(job: Job) -> None:
     )
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert (ran.code, ran.result["outcome"]) == (0, "succeeded")
-    assert ran.stderr.count("no notification was sent: RuntimeError") == 2
+    assert ran.stderr.count("no notification was sent, because of an internal error: RuntimeError") == 2
 
 
 def test_on_recovery_without_state_is_a_warning(job: Job, server: FakeDify) -> None:
@@ -269,7 +269,7 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     ran = job(key=key)
     assert time.monotonic() - began < 60, "not as long as the receiver"
     assert (ran.code, ran.result["exit_code"]) == (code, code)
-    assert "the ping failed: " in ran.stderr
+    assert "the ping to healthchecks failed: " in ran.stderr
     assert "the notification to the URL in line 1 of " in ran.stderr
     assert len(receiver.ends) == 1
     assert receiver.CHECK not in ran.stderr
@@ -281,7 +281,7 @@ def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server:
     receiver.__exit__()
     ran = job()
     assert ran.code == 0
-    assert "the ping failed: the receiver cannot be reached" in ran.stderr
+    assert "the ping to healthchecks failed: the receiver cannot be reached" in ran.stderr
     assert "apprise could not deliver the notification" in ran.stderr
 
 
@@ -441,7 +441,7 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
 @pytest.mark.parametrize(
     ("result", "code", "status", "ping", "words"),
     [
-        ("oom-kill", "killed", "KILL", "fail", "no memory left"),
+        ("oom-kill", "killed", "KILL", "fail", "no memory was left"),
         ("signal", "killed", "KILL", "fail", "the process of the run was killed by SIGKILL"),
         ("timeout", "killed", "KILL", "fail", "did not end in time"),
         ("core-dump", "dumped", "SEGV", "fail", "crashed"),
@@ -496,7 +496,7 @@ def test_handler_reports_the_recorded_result_of_the_run(job: Job, receiver: Rece
     job("--scheduled", "--log-format", "json", key="app-off", env={"INVOCATION_ID": INVOCATION})
     handle(job, monitored("exit-code", "exited", "78"))
     assert [ping.what for ping in receiver.pings] == ["start", "78"]
-    assert "switched off" in receiver.ends[0].body
+    assert "is disabled" in receiver.ends[0].body
     assert len(receiver.messages("failure")) == 1
     history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
     assert len(history["runs"]) == 1

@@ -45,9 +45,9 @@ def test_successful_run_is_0_with_its_outputs(dify_job: Command, mode: str, vers
     [
         ("app-fails", 80, "Connection refused"),
         ("app-partial", 81, "in part"),
-        ("app-human", 83, "human"),
+        ("app-human", 83, "until a person answers"),
         ("app-unpublished", 78, "not published"),
-        ("app-off", 78, "switched off"),
+        ("app-off", 78, "is disabled"),
         ("app-chat", 78, "not a workflow"),
         ("app-wrong", 77, "Access token is invalid"),
         ("app-form", 65, "text is required in input form"),
@@ -110,7 +110,7 @@ def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
     process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
     ran = dify_job.signal_when(process, lambda: server.runs)
     assert ran.code == 143
-    assert "the server could not say" in ran.result["message"]
+    assert "could not be stopped" in ran.result["message"]
 
 
 def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: FakeDify) -> None:

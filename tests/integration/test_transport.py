@@ -135,7 +135,7 @@ def test_proxy_of_the_environment_is_used_and_its_password_redacted(
     ran = dify_job("run", env=env)
     assert ran.code == 0
     assert server.seen[0].startswith(b"POST http://dify.invalid/v1/workflows/run ")
-    assert "unencrypted" in ran.stderr, "plain http to a host that is not loopback is warned of"
+    assert "without encryption" in ran.stderr, "plain http to a host that is not loopback is warned of"
     dead = "http://me:canary-password@127.0.0.1:1"
     ran = dify_job("run", "--timeout", "3s", env=env | {"HTTP_PROXY": dead, "http_proxy": dead})
     assert ran.code == 69
