@@ -115,7 +115,7 @@ def test_unknown_job_name_is_answered_with_the_known_ones(past: Command, flags: 
     slip = past("history", "dayly", *flags, env=config)
     assert (slip.code, slip.stdout) == (78, "")
     assert "did you mean daily" in slip.stderr
-    assert "the jobs are: daily" in slip.stderr
+    assert "contains these jobs: daily" in slip.stderr
 
 
 def test_scope_option_selects_the_runs(past: Command) -> None:
