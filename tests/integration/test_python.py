@@ -237,7 +237,7 @@ def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
     [record] = read_history(config.with_name("state"))
     assert (record.outcome, record.message) == (
         "cancelled",
-        "cancelled; dify-job asked the server to stop the run, and the server confirmed it",
+        "the run was cancelled; dify-job asked the server to stop the run, and the server confirmed it",
     )
 
 
