@@ -164,4 +164,4 @@ def test_success_that_cannot_be_checked_is_unexpected(dify_job: Command, environ
     done = dify_job("run", "--print", "outputs.result", env=environ | path)
     assert done.code == 84
     assert "the process has too many open files" in done.stderr
-    assert "none was started" not in done.stderr
+    assert "no run was started" not in done.stderr

@@ -145,7 +145,7 @@ def test_proxy_of_the_environment_is_used_and_its_password_redacted(
 
 
 def test_plain_http_to_loopback_has_no_warning(dify_job: Command, environ: dict[str, str]) -> None:
-    assert "unencrypted" not in dify_job("run", env=environ).stderr
+    assert "without encryption" not in dify_job("run", env=environ).stderr
 
 
 # Environment variables
@@ -177,7 +177,7 @@ def test_ipv6_address_works(dify_job: Command, respond_with: RespondWith) -> Non
     server = respond_with(FINISHED, "::1")
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen)) == (0, 1)
-    assert "unencrypted" not in ran.stderr
+    assert "without encryption" not in ran.stderr
 
 
 def test_ssl_cert_file_is_used_and_a_missing_ca_file_is_78(

@@ -180,7 +180,7 @@ def test_first_start_runs_nothing_and_begins_the_interval(times: ScheduleConfig)
 def test_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: ScheduleConfig) -> None:
     decision = due.decide(times, START, datetime(2098, 1, 1, tzinfo=UTC))
     assert not decision.due
-    assert "put back" in decision.why
+    assert "the system clock was set back" in decision.why
     assert decision.mark is not None
     assert decision.mark <= START
     later = START.replace(minute=0) + 8 * HOUR
