@@ -61,7 +61,7 @@ def check_last_run(context: HostContext) -> Problem:
     outcome = (
         last.outcome
         if last.exit_code is None
-        else msg("{outcome} (exit status {code})", outcome=last.outcome, code=last.exit_code)
+        else msg("{outcome} (exit {code})", outcome=last.outcome, code=last.exit_code)
     )
     again = next((row.again for row in TABLE if row.code == last.exit_code), None)
     if again is RetrySafety.SAFE:

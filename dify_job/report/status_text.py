@@ -104,7 +104,7 @@ def outcome_text(run: RunRecord) -> str:
     outcome = one_line(run.outcome, _LONGEST_OUTCOME)
     if run.exit_code in (0, None):
         return outcome
-    return msg("{outcome} (exit status {code})", outcome=outcome, code=run.exit_code)
+    return msg("{outcome} (exit {code})", outcome=outcome, code=run.exit_code)
 
 
 def outcome_cell(run: RunRecord) -> str:

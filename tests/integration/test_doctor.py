@@ -568,7 +568,7 @@ def test_last_run_and_run_with_unknown_end(case: DoctorCase) -> None:
     assert case.run("run").code == 80
     level, message, fix = case.doctor()["last-run"]
     assert level == "warn"
-    assert message.startswith("the last run ended with failed (exit status 80): workflow failed")
+    assert message.startswith("the last run ended with failed (exit 80): workflow failed")
     assert "[Errno 111]" in message
     assert fix == "the app's Logs in Dify show each node of the run"
     case.set_key("app-slow")
