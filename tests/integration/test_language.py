@@ -247,7 +247,7 @@ VALUES = re.compile(
     rf"^dify-job: |(sudo )?\b({PROGRAMS}) [ -~]*"  # a command
     r"|\d{4}-\d\d-\d\dT\S+"  # a time
     r"|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
-    r"|(?<!\w)--?[\w-]+|\w+=[!-~]*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # an option, a setting, a file, a table
+    r"|(?<!\w)--?[\w-]+|\w+=[!-~]*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # option, setting, file, table
     r"|Ask the service|Connection refused|Please check if your app mode .*|text is required in input form"
 )
 
