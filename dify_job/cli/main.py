@@ -161,7 +161,7 @@ def _run(args: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        echo_err(msg("aborted by the user"))
+        echo_err(msg("aborted"))
         return code_of(Outcome.CANCELLED, 2)
     except JobError as error:
         echo_error(error)

@@ -38,7 +38,7 @@ def test_page_is_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     mistake = JobError(
         Outcome.CONFIG,
-        msg("{path} is not TOML: {error}", path="/c.toml", error="x"),
+        msg("the configuration file {path} is not TOML: {error}", path="/c.toml", error="x"),
         msg("correct the file, then check it: {command}", command=command("dify-job", "config", "validate")),
     )
     row = job_status("a", [record(NOW)], schedule=msg("every {timespan_text}", timespan_text="2h"))
