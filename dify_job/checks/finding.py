@@ -25,7 +25,9 @@ def place_of(job: Job, key: str) -> str:
     file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
     if file is None and key in VARIABLES:
         return msg("the environment variable {name}", name=VARIABLES[key])
-    return msg("the table [jobs.{name}] of {file}", name=job.name, file=file or msg("a config file"))
+    if file is None:
+        return msg("the table [jobs.{name}] of a configuration file", name=job.name)
+    return msg("the table [jobs.{name}] of {file}", name=job.name, file=file)
 
 
 def ok(message: str) -> Problem:
@@ -66,8 +68,8 @@ def edit_of(context: "HostContext", error: JobError, key: str) -> str:
     place, account = place_of(context.job, key), context.account
     if error.outcome is Outcome.NO_INPUT and account is not None:
         return msg(
-            "create the file so that {user} can read it, or edit files in {place}",
+            "create the missing file so that {user} can read it, or edit the setting files in {place}",
             user=account.name,
             place=place,
         )
-    return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)
+    return msg("edit the setting {key} in {place}; {hint}", key=key, place=place, hint=error.hint)

@@ -115,11 +115,12 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
             fix: str | None = grant_access_command(path, account, os.R_OK)
             if access.is_hidden(path, account):
                 fix = msg(
-                    "edit files in {place}: choose a file in another directory, such as one below /srv",
+                    "edit the setting files in {place}: choose a file in another directory, such as "
+                    "one below /srv",
                     place=place,
                 )
             copy = msg(
-                "edit files in {place}: choose a copy of the file that {user} can read",
+                "edit the setting files in {place}: choose a copy of the file that {user} can read",
                 place=place,
                 user=account.name,
             )
@@ -131,7 +132,7 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
 def _edit_to_form(job: Job, seen: AppProbe) -> str:
     form = [field.variable for field in seen.parameters.form] if seen.parameters is not None else []
     return msg(
-        "edit inputs in {place}; the app has these inputs: {names}",
+        "edit the setting inputs in {place}; the app has these inputs: {names}",
         place=place_of(job, "inputs"),
         names=join(", ", form) or msg("none"),
     )

@@ -39,7 +39,7 @@ def check_clock(context: HostContext) -> Problem:
             text = msg("this machine's clock is {seconds:.0f} s behind the server's clock", seconds=-ahead)
         return warn(
             text,
-            msg("{command} (on the machine with the wrong clock)", command=set_clock),
+            msg("on the machine with the wrong clock, run: {command}", command=set_clock),
         )
     synchronised = _synchronised()
     if synchronised is False:
@@ -96,7 +96,7 @@ def check_journal(context: HostContext) -> Problem:
     return warn(
         text,
         msg(
-            "{command} (then log in again)",
+            "to allow it, run the command and log in again: {command}",
             command=command("usermod", "-aG", "systemd-journal", name, needs_root=True),
         ),
     )
@@ -114,7 +114,7 @@ def _check_without_journal(context: HostContext) -> Problem:
     if file is None:
         text = msg("this machine has neither a journal nor syslog, so the log of each run is lost")
         fix = msg(
-            "{command} (or set log_file in the job)",
+            "set log_file in the job, or install a syslog daemon: {command}",
             command=command("apt-get", "install", "rsyslog", needs_root=True),
         )
         return warn(text, fix)
@@ -137,7 +137,8 @@ def _check_without_journal(context: HostContext) -> Problem:
         return warn(
             text,
             msg(
-                "{command} (then set log_file to a file in that directory)",
+                "set log_file to a file in {directory}; to create this directory, run: {command}",
+                directory=own,
                 command=command("install", "-d", "-o", context.account.name, str(own), needs_root=True),
             ),
         )
@@ -220,7 +221,8 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
         return fail(
             text,
             msg(
-                "{command} (dmesg shows whether a disk error made the file system read-only)",
+                "to make the file system writable (dmesg shows whether a disk error made it "
+                "read-only), run: {command}",
                 command=writable,
             ),
         )

@@ -132,8 +132,8 @@ def check_missed_runs(context: HostContext) -> Problem | None:
         return warn(
             msg("{what}: cron did not start them", what=what),
             msg(
-                "{command} (shows cron's log; cron starts nothing for an expired account or "
-                "password, and runs at other times if the daemon has its own TZ)",
+                "cron starts nothing for an expired account or password, and runs at other times "
+                "if the daemon has its own TZ; to read cron's log, run: {command}",
                 command=command("journalctl", "-t", "CRON", "-n", "20", needs_root=True),
             ),
         )

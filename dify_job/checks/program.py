@@ -117,7 +117,7 @@ def check_interpreter(context: HostContext) -> Problem | None:
 
 def _install_again(context: HostContext) -> str:
     again = context.command("install", context.job.name)
-    return msg("{command} (installs the job with the interpreter of this command)", command=again)
+    return msg("to install the job with the interpreter that runs this command: {command}", command=again)
 
 
 @cache
@@ -198,10 +198,13 @@ def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
             )
     if context.by_cron:
         again = context.command("install", context.job.name, "--backend", "systemd")
-        return msg("{command} (cron passes no variables to a job, but a systemd unit can)", command=again)
+        return msg(
+            "install the job as a systemd unit, because cron passes no variables to a job: {command}",
+            command=again,
+        )
     if (context.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
         return msg(
-            "{command} (add Environment={name}=... to the section [Service])",
+            "add Environment={name}=... to the section [Service] of the unit: {command}",
             command=context.systemctl("edit", service),
             name=missing[0],
         )

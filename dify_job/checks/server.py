@@ -81,7 +81,8 @@ def edit_ca_file(context: "HostContext", _error: JobError) -> str:
     """Return how a person fixes the certificates that the job trusts."""
     place = place_of(context.job, "ca_file")
     return msg(
-        "edit ca_file in {place}: name a PEM file, or remove the key to trust this machine's certificates",
+        "edit ca_file in {place}: name a PEM file, or remove the setting to trust this "
+        "machine's certificates",
         place=place,
     )
 
@@ -145,7 +146,7 @@ def check_access(context: "HostContext") -> Problem | None:
     why = obstacle(context.app)
     if why is not None and why.outcome is Outcome.DENIED:
         return fail(why.message, command("dify-job", "secret", "set", context.job.name))
-    return ok(msg("Dify accepts the key"))
+    return ok(msg("Dify accepts the API key"))
 
 
 def check_app(context: "HostContext") -> Problem | None:
@@ -154,8 +155,10 @@ def check_app(context: "HostContext") -> Problem | None:
     if seen is None:
         return None
     if (why := obstacle(seen)) is not None:
-        store = command("dify-job", "secret", "set", context.job.name)
-        other = msg("{command} ({hint})", command=store, hint=why.hint)
+        other = msg(
+            "store the API key of a workflow app: {command}",
+            command=command("dify-job", "secret", "set", context.job.name),
+        )
         return fail(why.message, why.hint if seen.mode in (None, "workflow") else other)
     if seen.mode is None:
         return ok(msg("the app {name!r} is published, and its API is enabled", name=seen.name))
@@ -167,7 +170,7 @@ def _try(job: Job, why: str) -> str:
         case FailureCause.OTHER:
             verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
             return msg(
-                "{command}; if the address is wrong, edit base_url in {place}",
+                "edit base_url in {place} if the address is wrong; otherwise test the connection: {command}",
                 command=command("curl", "-v", *verify, f"{job.base_url}/info"),
                 place=place_of(job, "base_url"),
             )

@@ -40,7 +40,7 @@ def check_backend(context: HostContext) -> Problem:
         return bad(
             text,
             msg(
-                "{command} (shows the reason; a frozen service manager needs a reboot)",
+                "a frozen service manager needs a reboot; to see the reason, run: {command}",
                 command=look,
             ),
         )
@@ -153,7 +153,8 @@ def _overwrite(context: HostContext) -> str:
     by = ("--backend", "cron") if context.by_cron else ()
     again = context.command("install", context.job.name, *by, "--overwrite-edits")
     return msg(
-        "{command} (overwrites the edits; with --diff instead, the command only shows them)", command=again
+        "to overwrite the edits (with --diff in place of --overwrite-edits, to see them), run: {command}",
+        command=again,
     )
 
 
@@ -174,7 +175,7 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
         move = context.command("install", one.job, *_where_asked(context))
         return warn(
             text,
-            msg("{command} (moves the job's lines above the setting)", command=move),
+            msg("to move the job's lines above the setting, run: {command}", command=move),
         )
     if path.is_absolute():
         try:
@@ -231,7 +232,10 @@ def check_overrides(context: HostContext) -> Problem | None:
     where = join(", ", names)
     if not found:
         return ok(msg("the drop-in {where} changes nothing that the job needs", where=where))
-    fix = msg("{command} (if you did not mean to change this)", command=_without(context, names))
+    fix = msg(
+        "if you did not mean to change the unit, remove the drop-in: {command}",
+        command=_without(context, names),
+    )
     return warn(
         msg("the drop-in {where} changes the unit: {found}", where=where, found=join("; ", found)), fix
     )
@@ -273,8 +277,8 @@ def check_mail(context: HostContext) -> Problem | None:
         return warn(
             cron.NOT_MAILED,
             msg(
-                "{command} (set MAILTO to an address, or move the job's lines above it; or "
-                "set notify in {place})",
+                "set notify in {place}, or edit the crontab (set MAILTO to an address, or move the "
+                "job's lines above MAILTO): {command}",
                 command=command("crontab", "-e"),
                 place=place,
             ),
@@ -283,7 +287,7 @@ def check_mail(context: HostContext) -> Problem | None:
     return warn(
         msg("nobody is notified of failed runs: cron would send mail, but this machine has no mail program"),
         msg(
-            "{command} (then set up the mail program; or set notify in {place})",
+            "set notify in {place}, or install a mail program and set it up: {command}",
             command=mailer,
             place=place,
         ),

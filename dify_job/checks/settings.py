@@ -31,7 +31,9 @@ def check_config(context: HostContext) -> Problem:
     config = context.config
     if config.warnings:
         show = command("dify-job", "config", "show")
-        return warn(join("; ", config.warnings), msg("{show} shows each value and its source", show=show))
+        return warn(
+            join("; ", config.warnings), msg("to see each value and its source, run: {show}", show=show)
+        )
     if config.path is None:
         where = str(config.files[0]) if config.files else msg("the environment variables")
         return ok(msg("the job default comes from {where}", where=where))
@@ -48,7 +50,7 @@ def check_key(context: HostContext) -> Problem:
     place = job.key.file or job.key.encrypted
     if key is None:
         text = msg(
-            "the key file {place} is (correctly) not readable by you, so the server check was skipped",
+            "the API key file {place} is (correctly) not readable by you, so the server check was skipped",
             place=place,
         )
         return warn(text, command("dify-job", "doctor", job.name, needs_root=True))
@@ -59,22 +61,22 @@ def check_key(context: HostContext) -> Problem:
         owner = access.name_of(seen.st_uid)
         return ok(
             msg(
-                "the key is in {file} (mode {mode:04o}, owner {owner})",
+                "the API key is in {file} (mode {mode:04o}, owner {owner})",
                 file=place,
                 mode=seen.st_mode & 0o777,
                 owner=owner,
             )
         )
     if job.key.encrypted is not None:
-        return ok(msg("the key is in {file}, encrypted for this machine", file=place))
+        return ok(msg("the API key is in {file}, encrypted for this machine", file=place))
     if job.key.env is not None:
         return ok(
             msg(
-                "the key comes from the environment variable {name}; install stores it in a file",
+                "the API key comes from the environment variable {name}; install stores it in a file",
                 name=job.key.env,
             )
         )
-    return ok(msg("the key comes from {origin}; install stores it in a file", origin=job.key.origin))
+    return ok(msg("the API key comes from {origin}; install stores it in a file", origin=job.key.origin))
 
 
 def new_key(context: HostContext, error: JobError) -> str | None:
@@ -83,7 +85,9 @@ def new_key(context: HostContext, error: JobError) -> str | None:
         return error.hint
     encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
     store = context.command("secret", "set", context.job.name, *encrypt)
-    return msg("{command} ({hint})", command=store, hint=error.hint) if error.hint else store
+    if error.hint is None or store in (error.hint, getattr(error.hint, "values", {}).get("command")):
+        return error.hint or store
+    return msg("{hint}; to store the API key again, run: {command}", command=store, hint=error.hint)
 
 
 def check_run_as(context: HostContext) -> Problem | None:
@@ -94,7 +98,7 @@ def check_run_as(context: HostContext) -> Problem | None:
     return fail(
         msg("run_as is {run_as}, but this machine has no such user", run_as=run_as),
         msg(
-            "{command} (or edit run_as in {place})",
+            "edit run_as in {place}, or create the user: {command}",
             command=command("useradd", "--system", str(run_as), needs_root=True),
             place=place_of(context.job, "run_as"),
         ),
@@ -139,7 +143,7 @@ def check_output(context: HostContext) -> Problem | None:
         place = place_of(context.job, key)
         if access.is_hidden(directory, account):
             fix: str = msg(
-                "edit {key} in {place}: choose another directory, such as one below /srv",
+                "edit the setting {key} in {place}: choose another directory, such as one below /srv",
                 key=key,
                 place=place,
             )
@@ -150,7 +154,7 @@ def check_output(context: HostContext) -> Problem | None:
             )
         else:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
-                "edit {key} in {place}: choose a directory that {user} can write to",
+                "edit the setting {key} in {place}: choose a directory that {user} can write to",
                 key=key,
                 place=place,
                 user=account.name,
@@ -209,7 +213,9 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
     return msg(
-        "{command} (then write one apprise URL per line into the file; or edit notify in {place})",
+        "edit the setting notify in {place}, or write one apprise URL per line into "
+        "{file}; to create this file, run: {command}",
+        file=file,
         command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),
         place=place_of(context.job, "notify"),
     )
@@ -232,7 +238,7 @@ def check_records(context: HostContext) -> Problem | None:
         name=job.name,
         why=ticks.why,
     )
-    return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
+    return fail(text, msg('remove state = "none" from {place}', place=place_of(job, "state")))
 
 
 def check_schedule(context: HostContext) -> Problem:
@@ -255,14 +261,18 @@ def check_schedule(context: HostContext) -> Problem:
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         key = _schedule_key(job)
         fix = msg(
-            "{edit} to a time outside that hour; {command} shows the upcoming runs",
-            edit=msg("edit {key} in {place}", key=key, place=place_of(job, key)),
+            "edit the setting {key} in {place} to a time outside that hour; to see the "
+            "upcoming runs, run: {command}",
+            key=key,
+            place=place_of(job, key),
             command=command("dify-job", "next", job.name),
         )
-        return warn(msg("the schedule is {words}. {changes}", words=words, changes=join("; ", changes)), fix)
-    default = "" if times == job.schedule else msg(", the default")
-    why = msg("; {why}", why=ticks.why) if ticks.why else ""
-    return ok(msg("the schedule is {words}{default}{why}", words=words, default=default, why=why))
+        return warn(msg("the schedule is {words}; {changes}", words=words, changes=join("; ", changes)), fix)
+    if times == job.schedule:
+        text = msg("the schedule is {words}", words=words)
+    else:
+        text = msg("the schedule is {words}, the default", words=words)
+    return ok(join("; ", (text, ticks.why)) if ticks.why else text)
 
 
 def _schedule_key(job: Job) -> str:
@@ -298,7 +308,8 @@ def check_zone(context: HostContext) -> Problem:
         return warn(
             text,
             msg(
-                "{command} (or choose the time zone that you need)", command=command(*words, needs_root=True)
+                "choose the time zone that you need, or UTC with: {command}",
+                command=command(*words, needs_root=True),
             ),
         )
     own = msg("{zone}, the time zone of this machine", zone=zones.local_name())

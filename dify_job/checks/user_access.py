@@ -1,7 +1,6 @@
 """Access of the user that a job runs as to its program, configuration and secrets."""
 
 import os
-import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -89,12 +88,12 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
     if spec.key_credential is not None and not key_by_manager and account.uid != 0:
         return fail(
             msg(
-                "{user} cannot decrypt the key {path}: only root and systemd can",
+                "{user} cannot decrypt the API key {path}: only root and systemd can",
                 user=account.name,
                 path=spec.key_credential,
             ),
             msg(
-                "store the key in a file with mode 0600 instead: {command}",
+                "store the API key in a file with mode 0600 instead: {command}",
                 command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
             ),
         )
@@ -114,24 +113,29 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
 
 def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Iterator[_Needed]:
     program = msg(
-        "install dify-job in a place that every user can read (python3 -m venv "
-        "/opt/dify-job && /opt/dify-job/bin/pip install .), or set run_as in the job "
-        "to a user with access"
+        "set run_as in the job to a user with access, or install dify-job in a virtual "
+        "environment that every user can read, such as /opt/dify-job"
     )
     for python in (spec.python, spec.python.resolve()):
         yield _Needed(python, msg("the Python interpreter"), program, os.X_OK, public=True)
     if spec.python == Path(sys.executable):  # else its dify-job is elsewhere
         yield _Needed(Path(sys.prefix), msg("the Python environment"), program, public=True)
         yield _Needed(_PACKAGE, msg("the package dify-job"), program, public=True)
-    readable = msg(
-        "make the file readable for {user}, or set run_as in the job to a user who can read it",
-        user=account.name,
-    )
     for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
-        fix = msg("{hint}. The file contains no key", hint=readable)
+        fix = msg(
+            "make {path} (which contains no API key) readable for {user}, or set run_as in the "
+            "job to a user who can read it",
+            path=config,
+            user=account.name,
+        )
         path, mode = _planned(config) if is_missing(config) else (config, os.R_OK)
         yield _Needed(path, msg("the configuration file"), fix, mode, public=True)
     if spec.ca_file is not None:
+        readable = msg(
+            "make {path} readable for {user}, or set run_as in the job to a user who can read it",
+            path=spec.ca_file,
+            user=account.name,
+        )
         yield _Needed(spec.ca_file, msg("the certificate file"), readable)
     if key_by_manager:
         return
@@ -140,17 +144,17 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
     if spec.key_file is not None:
         own = spec.config_path.parent / f"{spec.job}.key"
         copy = msg(
-            "give that user a copy of the key (install -m 600 -o {user} {key_file} "
-            "{copy}) and name the copy in api_key_file",
-            user=shlex.quote(account.name),
-            key_file=shlex.quote(str(spec.key_file)),
-            copy=shlex.quote(str(own)),
+            "name in api_key_file a copy of the API key that {user} can read, {copy}; to make "
+            "this copy, run: {command}",
+            user=account.name,
+            copy=own,
+            command=command("install", "-m", "600", "-o", account.name, str(spec.key_file), str(own)),
         )
         planned = (
             is_missing(spec.key_file) and account.uid == os.geteuid()
         )  # install writes it for its caller
         path, mode = _planned(spec.key_file) if planned else (spec.key_file, os.R_OK)
-        yield _Needed(path, msg("the key file"), copy, mode)
+        yield _Needed(path, msg("the API key file"), copy, mode)
 
 
 def _planned(path: Path) -> tuple[Path, int]:
@@ -161,10 +165,14 @@ def _planned(path: Path) -> tuple[Path, int]:
 def _fix(needed: _Needed, account: access.Account) -> str:
     fix, barrier = needed.fix, access.barrier(needed.path, account, needed.mode)
     if access.is_hidden(needed.path, account):
-        fix = msg("move the file to another directory, such as one below /srv")
+        fix = msg("move {path} to another directory, such as one below /srv", path=needed.path)
     if needed.public and barrier is not None and not is_missing(barrier) and not access.in_home(barrier):
         mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or needed.mode == os.X_OK else "a+r"
-        return msg("{command}, or: {ways_out}", ways_out=fix, command=command("chmod", mode, str(barrier)))
+        return msg(
+            "{ways_out}; or allow access for all users: {command}",
+            ways_out=fix,
+            command=command("chmod", mode, str(barrier)),
+        )
     return fix
 
 

@@ -7,8 +7,8 @@ import click
 from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
 
 from ..messages.i18n import translate, translate_constant
-from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.message import join, msg
+from ..messages.problem import Command, command
 from ..report.text import columns_of, hanging, wrapped
 from ..schedulers import systemctl
 
@@ -79,7 +79,7 @@ def _translated(text: str) -> str:
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "": (
-        ("dify-job demo", msg("Try a run without a server or key.")),
+        ("dify-job demo", msg("Try a run without a server or API key.")),
         ("dify-job init daily", msg("Configure a job.")),
         ("dify-job status", msg("Show what failed and what runs next.")),
     ),
@@ -102,7 +102,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job install --user --dry-run", msg("Show the files without installing.")),
     ),
     "uninstall": (
-        ("sudo dify-job uninstall daily", msg("Remove the job's units, and keep its history.")),
+        ("sudo dify-job uninstall daily", msg("Remove the job's units, but not its history.")),
         ("sudo dify-job uninstall --all --purge", msg("Remove all jobs and their history.")),
     ),
     "pause": (
@@ -153,16 +153,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job exit-codes --json", msg("Print JSON.")),
     ),
     "init": (
-        ("dify-job init daily", msg("Ask for address, key and inputs.")),
+        ("dify-job init daily", msg("Ask for address, API key and inputs.")),
         ("sudo dify-job init daily --system", msg("Create a job of the machine.")),
     ),
     "secret": (
-        ("dify-job secret set daily", msg("Type the new key at a prompt.")),
-        ("dify-job secret set daily --key-file key", msg("Read the key from a file.")),
+        ("dify-job secret set daily", msg("Type the new API key at a prompt.")),
+        ("dify-job secret set daily --key-file key", msg("Read the API key from a file.")),
     ),
     "secret set": (
-        ("dify-job secret set daily", msg("Type the key at a prompt.")),
-        ("dify-job secret set daily --key-file key", msg("Read the key from a file.")),
+        ("dify-job secret set daily", msg("Type the API key at a prompt.")),
+        ("dify-job secret set daily --key-file key", msg("Read the API key from a file.")),
     ),
     "config": (
         ("dify-job config show daily", msg("Show each value and its source.")),
@@ -221,23 +221,27 @@ def redirect(words: Sequence[str]) -> str | None:
     hints = {
         "list": command("dify-job", "status"),
         "start": msg(
-            "{run} runs the job once, now; {resume} enables its schedule",
+            "To run the job once, now: {run}. To enable its schedule: {resume}",
             run=start,
             resume=command("dify-job", "resume", *jobs),
         ),
-        "restart": msg("{stop}, and then {start}", stop=command("dify-job", "stop", *jobs), start=start),
+        "restart": msg(
+            "To stop the job, and then to start it: {commands}",
+            commands=join(" && ", (command("dify-job", "stop", *jobs), start)),
+        ),
         "cancel": command("dify-job", "stop", *jobs),
         "enable": command("dify-job", "resume", *jobs),
         "disable": command("dify-job", "pause", *jobs),
         "remove": command("dify-job", "uninstall", *jobs),
         "show": command("dify-job", "config", "show", *jobs[:1]),
         "edit": msg(
-            "{show} shows which file sets each key. Edit the file, then run {install}",
+            "To see which file sets each setting: {show}. Edit the file, then apply the change: {install}",
             show=command("dify-job", "config", "show", *jobs[:1]),
             install=command("dify-job", "install", *jobs),
         ),
     }
-    return hints.get(_SYNONYMS.get(words[0], words[0]))
+    hint = hints.get(_SYNONYMS.get(words[0], words[0]))
+    return msg("Use: {command}", command=hint) if isinstance(hint, Command) else hint
 
 
 class _Zsh(ZshComplete):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -54,8 +53,8 @@ class _Place:
     "--key-file",
     metavar="FILE|-",
     help=msg(
-        "Read the key from FILE, or from standard input with -. Without this option, type it at a prompt "
-        "or pass it through a pipe."
+        "Read the API key from FILE, or from standard input with -. Without this option, "
+        "type it at a prompt or pass it through a pipe."
     ),
 )
 @click.option(
@@ -76,7 +75,7 @@ class _Place:
 @click.option(
     "--offline",
     is_flag=True,
-    help=msg("Do not contact the server: neither check the key nor read the app's form."),
+    help=msg("Do not contact the server: neither check the API key nor read the app's form."),
 )
 @click.option(
     "--user", "scope", flag_value="user", help=msg("Create a job of your own (default unless root).")
@@ -164,7 +163,8 @@ def _refuse_taken(place: _Place, job: str) -> None:
             Outcome.CONFIG,
             msg("the job {job} exists already in {place}", job=job, place=where),
             msg(
-                "edit the job there, or store a new key for it: {command}",
+                "to change the job, edit {path}; to replace only its API key, run: {command}",
+                path=where,
                 command=command("dify-job", "secret", "set", job),
             ),
         )
@@ -174,8 +174,8 @@ def _refuse_taken(place: _Place, job: str) -> None:
                 Outcome.CONFIG,
                 msg("{path} exists already, and init does not overwrite it", path=path),
                 msg(
-                    "rename that file (mv {path} {path}.old), or choose another name for the job",
-                    path=shlex.quote(str(path)),
+                    "choose another name for the job, or rename the file: {command}",
+                    command=command("mv", str(path), f"{path}.old"),
                 ),
             )
 
@@ -218,7 +218,7 @@ def _ask(
         is_key = _is_about_key(seen)
         hint = problem.hint
         if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
-            hint = msg("create a key for the app in Dify: API Access")
+            hint = msg("create an API key for the app in Dify: API Access")
         elif hint is None or _reads_config(hint):  # there is none yet
             hint = msg("check the address, and that Dify is running")
         if not interactive() or (is_key and not may_ask_for_key):
@@ -293,7 +293,7 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     hint = msg(
-        "create a job of the machine with {command}, or one of your own with --user",
+        "create a job of your own with --user, or a job of the machine with: {command}",
         command=command("dify-job", "init", needs_root=True),
     )
     with transaction(path, hint) as writer:
@@ -315,14 +315,19 @@ def _check_effect(place: _Place, draft: Draft) -> None:
                 directory=place.config.parent / "config.d",
                 job=draft.job,
             ),
-            msg("move that file to another directory, or choose another name for the job"),
+            msg(
+                "move the file that contains [jobs.{job}] out of {directory}, or choose another "
+                "name for the job",
+                job=draft.job,
+                directory=place.config.parent / "config.d",
+            ),
         )
 
 
 def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, *, root: bool) -> None:
     echo(
         msg(
-            "{job}: configuration written to {file}, key stored in {key_file} (mode 0600)",
+            "{job}: configuration written to {file}, API key stored in {key_file} (mode 0600)",
             job=draft.job,
             file=place.file(draft.job),
             key_file=draft.key_file,

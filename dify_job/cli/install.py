@@ -115,11 +115,7 @@ def install(
         raise JobError(
             Outcome.USAGE,
             msg("--installed takes no job names, no schedule and no user"),
-            msg(
-                "{installed}, or {named} ...",
-                installed=command("dify-job", "install", "--installed"),
-                named=command("dify-job", "install", "JOB"),
-            ),
+            msg("leave out job names, schedule and user, or leave out --installed"),
         )
     if start is None and config.auto_start is False:
         start = False
@@ -205,12 +201,16 @@ def _http_config(
     if not http:
         if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
             raise JobError(
-                Outcome.USAGE, msg("--http-listen and --http-token-file need --http"), msg("add --http")
+                Outcome.USAGE,
+                msg("--http-listen and --http-token-file need --http"),
+                msg("add --http, or leave out --http-listen and --http-token-file"),
             )
         return None
     if scheduler.by_cron:
         raise JobError(
-            Outcome.CONFIG, msg("--http works only with the systemd back end"), msg("remove --http")
+            Outcome.CONFIG,
+            msg("--http works only with the systemd back end"),
+            msg("leave out --http, or use --backend systemd"),
         )
     if token_file is not None:
         token_file = token_file.absolute()

@@ -98,7 +98,9 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
         say(msg("http: systemd now listens on {address} port {port} for {callers}", **values))
     else:
         say(msg("http: unchanged, systemd listens on {address} port {port} for {callers}", **values))
-    say(msg("  it can only start, stop and query these jobs: {jobs}", jobs=join(", ", config.jobs)))
+    say(
+        msg("  the interface can only start, stop and query these jobs: {jobs}", jobs=join(", ", config.jobs))
+    )
     if scope is Scope.SYSTEM:
         say(
             msg(
@@ -169,7 +171,7 @@ class JobReport:
         ticks = schedule_lines.ticks_of(spec.schedule, by_cron=by_cron)
         notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
         notes += [
-            msg("the key is stored in {path}", path=file.path)
+            msg("the API key is stored in {path}", path=file.path)
             for file in self.prepared.managed_files
             if file.secret
         ]

@@ -42,7 +42,7 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
             Outcome.USAGE,
             msg("{command} needs the names of jobs, or --all", command=name),
             msg(
-                "{status} lists the jobs; then run {again}",
+                "to list the jobs, run: {status}; then name them: {again}",
                 status=command("dify-job", "status"),
                 again=command("dify-job", name, "JOB"),
             ),

@@ -144,9 +144,12 @@ def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
         raise JobError(
             Outcome.CONFIG,
             msg("there is no journal on this machine"),
-            msg("use grep dify-job /var/log/syslog, or: {history}", history=again)
+            msg(
+                "the log is in /var/log/syslog (lines with dify-job); to see past runs, run: {history}",
+                history=again,
+            )
             if _SYSLOG.exists()
-            else msg("set log_file in the job, or use: {history}", history=again),
+            else msg("set log_file in the job; to see past runs, run: {history}", history=again),
         )
     present = [file for file in dict.fromkeys(files) if not is_missing(file)]
     if not present:

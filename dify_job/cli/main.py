@@ -27,20 +27,28 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     msg("Run"): {
         "run": ("run", "run", msg("Run a job's workflow once; each outcome has an exit status.")),
         "stop": ("stop", "stop", msg("Stop a job's run that is in progress.")),
-        "demo": ("demo", "demo", msg("Run a workflow on the built-in server: no Dify, no key.")),
+        "demo": ("demo", "demo", msg("Run a workflow on the built-in server: no Dify, no API key.")),
     },
     msg("Schedule"): {
-        "install": ("install", "install", msg("Install timers or crontab entries.")),
-        "uninstall": ("uninstall", "uninstall", msg("Remove the units or crontab entries of jobs.")),
-        "pause": ("pause", "pause", msg("Disable a job's schedule until it is resumed.")),
-        "resume": ("pause", "resume", msg("Re-enable the schedule of a paused job.")),
-        "render": ("render", "render", msg("Print units, crontab entries or manifests for another host.")),
+        "install": ("install", "install", msg("Install systemd timers or crontab entries for jobs.")),
+        "uninstall": (
+            "uninstall",
+            "uninstall",
+            msg("Remove the systemd units or crontab entries of the named jobs."),
+        ),
+        "pause": ("pause", "pause", msg("Disable the schedule of the named jobs until resume.")),
+        "resume": ("pause", "resume", msg("Re-enable the schedule of paused jobs.")),
+        "render": (
+            "render",
+            "render",
+            msg("Print the jobs' units, crontab entries or manifests for another host."),
+        ),
         "http": ("http", "http", msg("Answer one HTTP request (used by the unit of install --http).")),
     },
     msg("Look"): {
         "status": ("status", "status", msg("Show what failed, why, and what runs next.")),
         "history": ("history", "history", msg("Show past runs and why they failed.")),
-        "logs": ("logs", "logs", msg("Show the log.")),
+        "logs": ("logs", "logs", msg("Show the log of one job or of all jobs.")),
         "next": ("next_runs", "next_runs", msg("Show upcoming runs, and clock changes that affect them.")),
         "report": ("report", "report", msg("Write an HTML page about all jobs.")),
         "doctor": (
@@ -51,7 +59,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "exit-codes": ("exit_codes", "exit_codes", msg("Show what each exit code means.")),
     },
     msg("Set up"): {
-        "init": ("init", "init", msg("Write the configuration of a job and store its key.")),
+        "init": ("init", "init", msg("Write the configuration of a job and store its API key.")),
         "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
         "config": ("config", "config_group", msg("Show the configuration and its sources, or validate it.")),
         "notify": ("notify", "notify", msg("Send a test message to all notification targets of a job.")),
@@ -88,7 +96,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             if (hint := help_page.redirect(args)) is not None:
-                words = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
+                words = msg("There is no command {name!r}. {hint}", name=args[0], hint=hint)
                 raise click.UsageError(words, ctx)
             close = difflib.get_close_matches(args[0], _COMMANDS, 1)
             meant = (

@@ -50,7 +50,7 @@ def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool
         raise JobError(
             Outcome.CONFIG,
             msg("job {name} has no notify setting, so there is nothing to test", name=chosen.name),
-            msg("add a table notify to the job: man dify-job.toml"),
+            msg("add a table notify to the job; to see its settings, run: man dify-job.toml"),
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     run = RunRecord(

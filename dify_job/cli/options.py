@@ -278,7 +278,9 @@ def schedule_of_flags(
         return None
     if set_flags.keys() == {"timezone"}:
         raise JobError(
-            Outcome.USAGE, msg("--timezone needs --calendar or --cron"), msg("add --calendar or --cron")
+            Outcome.USAGE,
+            msg("--timezone needs --calendar or --cron"),
+            msg("add --calendar or --cron, or leave out --timezone"),
         )
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}

@@ -53,7 +53,7 @@ def asked(question: str, default: str | None = None, *, hidden: bool = False) ->
 
 def asked_key() -> Secret:
     """Ask a person for the key until it can be one. Raises click.Abort as asked does."""
-    echo_err(msg("Enter the app's key (in Dify: API Access, API Key). The key stays hidden while you type."))
+    echo_err(msg("Enter the app's API key (in Dify: API Access). The key stays hidden while you type."))
     while True:
         try:
             return check_key(asked(msg("API key"), hidden=True), msg("the prompt"))
@@ -91,8 +91,8 @@ def given_key(source: str | None, command: str) -> Secret:
                 "machine can see command lines"
             ),
             msg(
-                "if other people use this machine, revoke the key in Dify. Pass a key as: "
-                'printf %s "$KEY" | {command}',
+                "if other people use this machine, revoke the API key in Dify. To pass an API key, "
+                'run: printf %s "$KEY" | {command}',
                 command=command,
             ),
         )

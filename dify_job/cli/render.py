@@ -130,19 +130,19 @@ def _check_options(
         raise JobError(
             Outcome.USAGE,
             msg("--target kubernetes needs --image with a container image that has dify-job"),
-            msg("build an image from deploy/container/Containerfile: docs/kubernetes.md"),
+            msg("build an image from deploy/container/Containerfile (see docs/kubernetes.md)"),
         )
     if target != "kubernetes" and (image or namespace):
         raise JobError(
             Outcome.USAGE,
             msg("--image and --namespace can be used only with --target kubernetes"),
-            msg("leave these options out"),
+            msg("leave out --image and --namespace, or add --target kubernetes"),
         )
     if target == "kubernetes" and (user or version):
         raise JobError(
             Outcome.USAGE,
             msg("--user and --systemd-version cannot be used with --target kubernetes"),
-            msg("leave these options out"),
+            msg("leave out --user and --systemd-version, or use another --target"),
         )
 
 

@@ -54,7 +54,7 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
         raise JobError(
             Outcome.CONFIG,
             msg('--if-due needs the record of the job\'s last run, but the job has state = "none"'),
-            msg('remove state = "none" from the job'),
+            msg('remove state = "none" from the job, or leave out --if-due'),
         )
     last = state.tick()
     decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))

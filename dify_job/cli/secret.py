@@ -41,19 +41,19 @@ def secret_group() -> None:
     "--key-file",
     metavar="FILE|-",
     help=msg(
-        "Read the key from FILE, or from standard input with -. Without this option, type it at a prompt "
-        "or pass it through a pipe."
+        "Read the API key from FILE, or from standard input with -. Without this option, "
+        "type it at a prompt or pass it through a pipe."
     ),
 )
 @click.option(
     "--encrypt/--no-encrypt",
     default=None,
     help=msg(
-        "Encrypt the key with systemd-creds / store it in a plain file with mode "
-        "0600 (default: as it is stored now)."
+        "Encrypt the API key with systemd-creds / store it in a plain file with mode 0600 "
+        "(default: as it is stored now)."
     ),
 )
-@click.option("--no-check", is_flag=True, help=msg("Store the key without checking it on the server."))
+@click.option("--no-check", is_flag=True, help=msg("Store the API key without checking it on the server."))
 @pass_globals
 def set_key(
     options: Globals, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
@@ -68,10 +68,10 @@ def set_key(
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "there is no configuration file to store a key for: the job and its key come "
-                "from environment variables"
+                "there is no configuration file to store an API key for: the job and its API key "
+                "come from environment variables"
             ),
-            msg("create a job with a stored key: {command}", command=command("dify-job", "init")),
+            msg("create a job with a stored API key: {command}", command=command("dify-job", "init")),
         )
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
@@ -90,7 +90,7 @@ def _check(job: Job, key: Secret) -> None:
     if problem is None:
         echo(
             msg(
-                "{name}: Dify {version} accepts the key, which belongs to the app {app!r}",
+                "{name}: Dify {version} accepts the API key, which belongs to the app {app!r}",
                 name=job.name,
                 version=seen.version or "",
                 app=seen.name,
@@ -99,12 +99,18 @@ def _check(job: Job, key: Secret) -> None:
     elif _is_wrong(seen):
         raise JobError(
             problem.outcome,
-            msg("{message}; the key was not stored", message=problem.message),
-            msg("create a key for the app in Dify (API Access), or store this one unchecked with --no-check"),
+            msg("{message}; the API key was not stored", message=problem.message),
+            msg(
+                "create an API key for the app in Dify (API Access), or store this one unchecked "
+                "with --no-check"
+            ),
         )
     else:
         echo_err(
-            msg("dify-job: the key is stored, but could not be checked: {message}", message=problem.message)
+            msg(
+                "dify-job: the API key is stored, but could not be checked: {message}",
+                message=problem.message,
+            )
         )
         echo_err(msg("  {hint}", hint=about_job(problem.hint or "", job.name)))
 
@@ -131,7 +137,7 @@ def _check_encryption() -> None:
                 minimum=ENCRYPTED_SINCE,
                 has=has,
             ),
-            msg("leave --encrypt out to store the key in a file with mode 0600"),
+            msg("leave out --encrypt to store the API key in a file with mode 0600"),
         )
 
 
@@ -142,7 +148,7 @@ def _encrypted(key: Secret) -> bytes:
     if done.code != 0 or not done.stdout:
         raise JobError(
             Outcome.CONFIG,
-            msg("systemd-creds could not encrypt the key: {reason}", reason=done.reason),
+            msg("systemd-creds could not encrypt the API key: {reason}", reason=done.reason),
             msg(
                 "encryption needs root and a secret of this machine, which this creates: {command}",
                 command=command("systemd-creds", "setup", needs_root=True),
@@ -160,7 +166,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
     hint = msg(
-        "only root can store keys of system jobs: {command}",
+        "only root can store API keys of system jobs: {command}",
         command=command("dify-job", "secret", "set", job.name, needs_root=True),
     )
     with transaction(path, hint) as writer:
@@ -171,13 +177,13 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         _check_effect(place, job.name, path, encrypted=encrypted)
     stored: dict[str, object] = {"name": job.name, "masked": key.masked(), "path": path}
     if encrypted:
-        echo(msg("{name}: key {masked} stored in {path}, encrypted", **stored))
+        echo(msg("{name}: API key {masked} stored in {path}, encrypted", **stored))
     else:
-        echo(msg("{name}: key {masked} stored in {path} (0600)", **stored))
+        echo(msg("{name}: API key {masked} stored in {path} (0600)", **stored))
     others = [other for name, other in config.jobs.items() if name != job.name]
     sharing = [other.name for other in others if path in (other.key.file, other.key.encrypted)]
     if sharing:
-        echo(msg("  the same file holds the key of: {sharing}", sharing=join(", ", sharing)))
+        echo(msg("  the same file holds the API key of: {sharing}", sharing=join(", ", sharing)))
     if moved:
         echo(
             msg(
@@ -189,7 +195,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         if old is not None and not is_missing(old):
             echo(
                 msg(
-                    "  the old key is still in {old}; to delete it: shred -u {name}",
+                    "  the old API key is still in {old}; to delete it: shred -u {name}",
                     old=old,
                     name=shlex.quote(str(old)),
                 )
@@ -203,11 +209,15 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the key was not stored, because a later file in {directory} sets another key for job {name}",
+                "the API key was not stored, because a later file in {directory} sets another API "
+                "key for job {name}",
                 directory=place.parent / "config.d",
                 name=name,
             ),
-            msg("{command} shows which file that is", command=command("dify-job", "config", "show", name)),
+            msg(
+                "to see which file sets each value, run: {command}",
+                command=command("dify-job", "config", "show", name),
+            ),
         )
 
 

@@ -260,7 +260,9 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
     for key, value in document.data.items():
         if key not in ("defaults", "jobs"):
             hint = suggestion(key, ["defaults", "jobs"])
-            yield msg("{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint)
+            yield msg(
+                "{place}: unknown setting {key!r}{hint}", place=document.place((key,)), key=key, hint=hint
+            )
         elif not isinstance(value, dict):
             yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
     for name, table in table_in(document.data.get("jobs")).items():

@@ -212,7 +212,7 @@ def _named_dotenv(path: Path) -> Variables:
             return parse_dotenv(file.read(_LARGEST))
     except OSError as error:
         hint = msg(
-            "check the path and its permissions ({command}), or name another file with --env-file",
+            "name another file with --env-file, or check the path and its permissions: {command}",
             command=command("ls", "-ld", str(path)),
         )
         raise unreadable(msg("env file"), path, error, hint) from None

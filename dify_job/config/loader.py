@@ -160,7 +160,11 @@ def _no_such_job(config: Config, name: str) -> JobError:
             place=config.path or msg("the environment variables"),
             meant=suggestion(name, list(config.names)),
         ),
-        msg("the configuration contains these jobs: {names}. {add} creates a new one", names=names, add=add)
+        msg(
+            "the configuration contains these jobs: {names}. To create another one, run: {add}",
+            names=names,
+            add=add,
+        )
         if config.path
         else add,
     )
@@ -246,7 +250,7 @@ def _fault_of(key: str, value: Any) -> str | None:
             "the file in api_key_file"
         )
     if key not in FIELDS:
-        return msg("unknown key {key!r}{meant}", key=key, meant=suggestion(key, list(FIELDS)))
+        return msg("unknown setting {key!r}{meant}", key=key, meant=suggestion(key, list(FIELDS)))
     try:
         FIELDS[key](value)
     except ValueError as error:

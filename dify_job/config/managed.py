@@ -116,7 +116,9 @@ def settings_files(
         raise JobError(
             Outcome.CONFIG,
             msg("the settings file {path} {why}, so dify-job does not overwrite it", path=path, why=why),
-            msg("move its settings into your own configuration file, then delete it"),
+            msg(
+                "move the settings of {path} into your own configuration file, then delete {path}", path=path
+            ),
         )
     stored = stored or (_has_stored_key(seen) and not values.keys() & {*KEY_KINDS})
     present = {} if whole else _settings(seen.values(), job)

@@ -92,13 +92,13 @@ def check_place_of_secret(path: Path) -> None:
     raise JobError(
         Outcome.CONFIG,
         msg(
-            "the key was not stored, because it would not be safe in {path}: {reason}",
+            "the API key was not stored, because it would not be safe in {path}: {reason}",
             path=target,
             reason=fault,
         ),
         msg(
-            "{command} (or store keys in /etc/dify-job/credentials or "
-            "~/.config/dify-job, where other users have no access)",
+            "store API keys in /etc/dify-job/credentials or ~/.config/dify-job, where other "
+            "users have no access, or take write access from other users: {command}",
             command=command("chmod", "go-w", str(open_directory)),
         ),
     )

@@ -497,7 +497,7 @@ def structure(cls: Any, **readers: Reader) -> Reader:
             if key not in cls._fields:
                 raise ValueError(
                     msg(
-                        "{setting} has no key {key!r}; its keys are {names}",
+                        "{setting} has no setting {key!r}; its settings are {names}",
                         key=key,
                         names=join(", ", cls._fields),
                         setting=THE_VALUE,

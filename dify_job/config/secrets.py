@@ -23,15 +23,14 @@ CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what 
 _LARGEST = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
-        "systemd did not give the API key to the unit: a drop-in empties "
-        "LoadCredential= ({command} shows the unit), or this container does not "
-        "share /run",
+        "systemd did not give the API key to the unit: a drop-in empties LoadCredential=, "
+        "or this container does not share /run; to see the unit, run: {command}",
         command=command("systemctl", "cat"),
     )
 )
 _SHORTEST_TOKEN = 16
 _PRIVATE_HEADER = r"(?i)secret|token|key|auth|cookie|pass|signature"
-_KEY_ALONE = msg("write only the key there, such as app-...")
+_KEY_ALONE = msg("write only the API key itself, such as app-...")
 _ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
 _HEADER_WORDS = r"(?i)(authorization:|bearer )"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -52,7 +51,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
             return check_key(credential, f"{environ['CREDENTIALS_DIRECTORY']}/{name}")
     source = job.key
     if source.file is not None:
-        text = _read_private(source.file, msg("key file"), "api_key_file", user=_user_of(job))
+        text = _read_private(source.file, msg("API key file"), "api_key_file", user=_user_of(job))
         return check_key(text, str(source.file))
     if source.encrypted is not None:
         return check_key(_decrypt(source.encrypted), str(source.encrypted))
@@ -76,12 +75,13 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         msg("job {name} has no API key", name=job.name),
         # Next to a configuration file DIFY_API_KEY is not asked: its address would be another's.
         msg(
-            "create a key in Dify (API Access), then export DIFY_API_KEY=app-..., or use {command}",
+            "create an API key in Dify (API Access), then export DIFY_API_KEY=app-..., or "
+            "write a configuration file: {command}",
             command=command("dify-job", "init"),
         )
         if source.origin.source is Source.ENVIRONMENT
         else msg(
-            "{command} (create the key in Dify: API Access)",
+            "create an API key in Dify (API Access), and store it: {command}",
             command=command("dify-job", "secret", "set", job.name),
         ),
     )
@@ -96,7 +96,7 @@ def read_key_file(path: str) -> Secret:
     Raises:
         JobError: It cannot be read, or holds no key (config).
     """
-    return check_key(_read_private(Path(path).expanduser(), msg("key file"), "--key-file"), path)
+    return check_key(_read_private(Path(path).expanduser(), msg("API key file"), "--key-file"), path)
 
 
 def read_token(path: Path) -> Secret:
@@ -137,7 +137,7 @@ def check_key(text: str, where: str) -> Secret:
         raise JobError(
             Outcome.CONFIG,
             msg("the API key from {where} is empty", where=where),
-            msg("put the app's key there (in Dify: API Access)"),
+            msg("put the app's API key into {where} (in Dify: API Access)", where=where),
         )
     if assignment := re.match(_ASSIGNMENT, key):
         raise JobError(
@@ -150,24 +150,27 @@ def check_key(text: str, where: str) -> Secret:
     if key[0] in "\"'`" or key[-1] in "\"'`":
         raise JobError(
             Outcome.CONFIG,
-            msg("the API key from {where} is in quotes, which would be sent as part of the key", where=where),
+            msg(
+                "the API key from {where} is in quotes, which would be sent as part of the API key",
+                where=where,
+            ),
             msg("remove the quotes; {key_alone}", key_alone=_KEY_ALONE),
         )
     if word := re.match(_HEADER_WORDS, key):
         raise JobError(
             Outcome.CONFIG,
             msg("the API key from {where} begins with {word!r}", word=word[1], where=where),
-            msg("remove that word; {key_alone}", key_alone=_KEY_ALONE),
+            msg("remove {word!r}; {key_alone}", word=word[1], key_alone=_KEY_ALONE),
         )
     if not _TOKEN.fullmatch(key):
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key from {where} contains a space, a second line or another "
-                "character that no key has",
+                "the API key from {where} contains a space, a second line or another character "
+                "that no API key has",
                 where=where,
             ),
-            msg("write the key again, without anything before or after it: printf %s app-..."),
+            msg("write the API key again, without anything before or after it: printf %s app-..."),
         )
     return Secret(key)
 
@@ -277,8 +280,8 @@ def _decrypt(path: Path) -> str:
                 reason=done.reason,
             ),
             msg(
-                "run the command as root on the machine that encrypted the key, or encrypt "
-                "the key again: {command}",
+                "run the command as root on the machine that encrypted the API key, or encrypt the "
+                "API key again: {command}",
                 command=command("dify-job", "secret", "set", "JOB", "--encrypt"),
             ),
         )

@@ -75,7 +75,12 @@ def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
     there = str(next(path for path in (place, *place.parents) if path.exists()))
     if error.errno == errno.EROFS:
         return msg(
-            "{command} shows the file system; mount it for writing, or choose another place",
+            "mount the file system for writing, or choose another place; to see the file "
+            "system, run: {command}",
             command=Command(("findmnt", "-T", there)),
         )
-    return msg("{space}; {inodes}", space=Command(("df", "-h", there)), inodes=Command(("df", "-i", there)))
+    return msg(
+        "free some space; to see which is used up, the space or the inodes, run: {space} && {inodes}",
+        space=Command(("df", "-h", there)),
+        inodes=Command(("df", "-i", there)),
+    )

@@ -55,7 +55,7 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
             "workflow succeeded, but its result is not as expected: {faults}", faults=join("; ", faults)
         ),
         hint=msg(
-            "look at the run in the app's Logs in Dify; the key expect in the job's "
+            "look at the run in the app's Logs in Dify; the setting expect in the job's "
             "configuration says what a result must have"
         ),
     )

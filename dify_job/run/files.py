@@ -17,6 +17,7 @@ from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg, text_of
+from ..messages.problem import command
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
@@ -264,9 +265,9 @@ def no_input(key: str, path: Path, why: str) -> JobError:
         Outcome.NO_INPUT,
         msg("the file {path} of the input {key} cannot be read: {reason}", path=path, key=key, reason=why),
         msg(
-            "check the path and its permissions (ls -l {path}); a system job reads files "
-            "as the user of its unit",
-            path=path,
+            "a system job reads files as the user of its unit; to check the path and its "
+            "permissions, run: {command}",
+            command=command("ls", "-l", str(path)),
         ),
     )
 

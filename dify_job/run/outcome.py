@@ -43,11 +43,11 @@ _IN_WORKER = (1, 13)  # from here on a worker executes streaming runs
 _INPUTS_BY_RUN = (1, 15)  # from here on no `error` event is about inputs
 
 _KEY_HINT = msg(
-    "check the key (in Dify: API Access) and where the job takes it from: {command}",
+    "check the API key (in Dify: API Access); to see where the job takes it from, run: {command}",
     command=command("dify-job", "config", "show", "JOB"),
 )
 _SERVER_HINT = msg(
-    "check base_url ({command} shows it), and check that Dify is running",
+    "check that Dify is running; to check base_url, run: {command}",
     command=command("dify-job", "config", "show", "JOB"),
 )
 # What fixes a connection that was not made, by its cause.
@@ -89,7 +89,7 @@ _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     ),
     "not_workflow_app": (
         Outcome.CONFIG,
-        lambda said: msg("the key belongs to an app that is not a workflow: {said}", said=said),
+        lambda said: msg("the API key belongs to an app that is not a workflow: {said}", said=said),
         msg("use the API key of a workflow app"),
     ),
     "agent_not_published": (
@@ -222,7 +222,7 @@ def obstacle(probe: AppProbe) -> RunOutcome | None:
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
     if probe.mode not in (None, "workflow"):
         text = msg(
-            "the key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
+            "the API key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
             name=probe.name,
             mode=probe.mode,
         )
@@ -473,8 +473,8 @@ def _denied(error: ApiError) -> RunOutcome:
             found = (
                 msg("a firewall or proxy blocked the request (HTTP 403 that does not come from Dify)"),
                 msg(
-                    "allow this client in the firewall, which may object to inputs that look "
-                    "like code. The key was not checked"
+                    "allow this client in the firewall, which may object to inputs that look like "
+                    "code. The API key was not checked"
                 ),
             )
         case _:
@@ -490,8 +490,8 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(
-                "the server redirects the request ({said}), and dify-job does not follow, "
-                "since that could send the key to another server",
+                "the server redirects the request ({said}), and dify-job does not follow, since "
+                "that could send the API key to another server",
                 said=said,
             ),
             msg(

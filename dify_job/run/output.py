@@ -74,7 +74,7 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
             Outcome.USAGE if by_flag else Outcome.CONFIG,
             msg("the output file cannot be -: without an output file, the result goes to standard output"),
             msg(
-                "remove the output file; {command} prints a single value",
+                "remove the output file; to print a single value, run: {command}",
                 command=command("dify-job", "run", "--print", "outputs.NAME"),
             ),
         )
@@ -136,8 +136,8 @@ def check_writable(place: OutputPath) -> None:
                 error,
                 path.parent,
                 msg(
-                    "check the permissions (ls -ld {directory}), or choose another output file",
-                    directory=path.parent,
+                    "choose another output file, or check the permissions: {command}",
+                    command=command("ls", "-ld", str(path.parent)),
                 ),
             ),
         ) from None

@@ -21,7 +21,7 @@ _KILLED = {
         msg("set timeout of the job to less than TimeoutStartSec= of the unit"),
     ),
     "watchdog": (msg("the watchdog of systemd killed the run"), None),
-    "core-dump": (msg("the process of the run crashed"), msg("coredumpctl info shows the crash")),
+    "core-dump": (msg("the process of the run crashed"), msg("to see the crash, run: coredumpctl info")),
 }
 _MAY_GO_ON = msg("the run may still be in progress in Dify")
 # Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
@@ -188,7 +188,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
         return run
     return run._replace(
         call_time=left.started,
-        hint=msg("{hint}; {may_go_on}", hint=hint, may_go_on=_MAY_GO_ON) if hint else _MAY_GO_ON,
+        hint=msg("the run may still be in progress in Dify; {hint}", hint=hint) if hint else _MAY_GO_ON,
         attempts=1,
         run_id=left.workflow_run_id,
     )
@@ -218,7 +218,7 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
         return known.outcome, known.when, journal if code else None
     if (why := why_not_started(code)) is not None:
         hint = msg(
-            "{status} (shows the reason); if paths have changed: {install}",
+            "to see the reason, run: {status}; if paths have changed, run: {install}",
             status=command("systemctl", *manager, "status", unit),
             install=command("dify-job", "install", "--installed"),
         )

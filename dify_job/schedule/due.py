@@ -92,7 +92,7 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
-        "the scheduled time was more than max_late = {max_late} ago",
+        "the scheduled time was more than {max_late} ago (max_late)",
         max_late=timespan_text(config.max_late),
     )
 

@@ -70,7 +70,7 @@ def check(times: ScheduleConfig, now: datetime) -> None:
             Outcome.REJECTED,
             msg("the schedule {schedule} has no time in the future", schedule=schedule_lines.in_words(times)),
             msg(
-                "choose a time in the future; {command} shows the upcoming runs",
+                "choose a time in the future; to see the upcoming runs, run: {command}",
                 command=command("dify-job", "next"),
             ),
         )
@@ -101,7 +101,7 @@ def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
 
 def _warnings(lines: "Iterable[_Line]", now: datetime) -> tuple[str, ...]:
     found = [
-        msg("{day:%Y-%m-%d}: {effect}", day=change.at.astimezone(zones.zone_of(line.zone)), effect=effect)
+        effect
         for line in lines
         for change in zones.changes(zones.zone_of(line.zone), now)
         if (effect := _effect(line, change)) is not None
@@ -148,21 +148,35 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
         return None  # an hour that the clock leaves out is no hour without a run
     runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
     zone = line.zone or zones.local_name()
+    day = change.at.astimezone(zones.zone_of(line.zone))
     if forward and line.made_up:
         return msg(
-            "clocks go forward in {zone}; the runs at {runs} start just after the change",
+            "on {day:%Y-%m-%d}, clocks go forward in {zone}; the runs at {runs} start just after the change",
+            day=day,
             zone=zone,
             runs=runs,
         )
     if forward:
-        return msg("clocks go forward in {zone}; runs at {runs} are skipped", zone=zone, runs=runs)
+        return msg(
+            "on {day:%Y-%m-%d}, clocks go forward in {zone}; the runs at {runs} are skipped",
+            day=day,
+            zone=zone,
+            runs=runs,
+        )
     if line.cron:
         if line.made_up:
             return None
-        return msg("clocks go back in {zone}; the runs at {runs} start twice", zone=zone, runs=runs)
+        return msg(
+            "on {day:%Y-%m-%d}, clocks go back in {zone}; the runs at {runs} start twice",
+            day=day,
+            zone=zone,
+            runs=runs,
+        )
     if not each_hour:
         return None
-    return msg("clocks go back in {zone}; there is one hour without a run", zone=zone)  # systemd#5595
+    return msg(
+        "on {day:%Y-%m-%d}, clocks go back in {zone}; there is one hour without a run", day=day, zone=zone
+    )  # systemd#5595
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:

@@ -47,7 +47,7 @@ _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
 _SEE_EDIT = msg(
-    "{command} shows the differences; --overwrite-edits replaces the edits",
+    "use --overwrite-edits to replace the edits; to see the differences, run: {command}",
     command=command("dify-job", "install", "--diff"),
 )
 _OPEN = msg(

@@ -244,5 +244,5 @@ def _give(table: bytes) -> None:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg("the crontab command rejected the new crontab: {reason}", reason=done.reason),
-            msg("your crontab is unchanged; crontab -l shows it"),
+            msg("your crontab is unchanged; to see it, run: crontab -l"),
         )

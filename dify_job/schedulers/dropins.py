@@ -32,7 +32,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
             else msg("it empties ExecStart=")
         )
     if any("" in said[key] for key in _KEYS & said.keys()):
-        found.append(msg("it empties LoadCredential=, which passes the key to the unit"))
+        found.append(msg("it empties LoadCredential=, which passes the API key to the unit"))
     triggers = sorted(_TRIGGERS & said.keys())
     if any("" in said[key] for key in triggers):
         found.append(msg("it replaces the schedule"))

@@ -131,7 +131,7 @@ def render_http_socket(
                 "the service cannot read the token file {path}, because it has a /tmp of its own",
                 path=hidden,
             ),
-            msg("store the token in another directory: /etc/dify-job/http.token"),
+            msg("store the token in another directory, such as /etc/dify-job/http.token"),
         )
     listen = f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}"
     read = [config.python, config.config_path, *([config.token_file] if config.token_file else [])]
@@ -192,7 +192,9 @@ class HttpSocket:
     def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
         """Yield why the interface cannot be installed now; an address in use counts unless it is its own."""
         if (why := self._manager.why_not()) is not None:
-            yield JobError(Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("remove --http"))
+            yield JobError(
+                Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave out --http")
+            )
         elif not self._manager.ask([SOCKET])[SOCKET].active:
             try:
                 check_free(config.listen)
@@ -262,12 +264,15 @@ def check_free(listen: str) -> None:
                     reason=error.strerror,
                 ),
                 msg(
-                    "ss -ltnp 'sport = :{port}' shows the program that uses the port; choose "
-                    "another port with --http-listen",
+                    "choose another port with --http-listen; to see the program that uses the port, "
+                    "run: ss -ltnp 'sport = :{port}'",
                     port=port,
                 )
                 if error.errno == errno.EADDRINUSE
-                else msg("ip address shows this machine's addresses; choose one with --http-listen"),
+                else msg(
+                    "choose an address of this machine with --http-listen; to see its addresses, run: "
+                    "ip address"
+                ),
             ) from None
 
 

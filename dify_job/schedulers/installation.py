@@ -238,7 +238,7 @@ def _overruled(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                         job=each.job.name,
                     ),
                     msg(
-                        "{command} shows which file that is",
+                        "to see which file sets each value, run: {command}",
                         command=command(
                             "dify-job",
                             "--config",
@@ -293,7 +293,7 @@ def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterat
                         what=what,
                     ),
                     msg(
-                        "{command} (or do not install it again)",
+                        "do not install the job again, or uninstall it first: {command}",
                         command=command(
                             "dify-job",
                             "uninstall",

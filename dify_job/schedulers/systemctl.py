@@ -290,7 +290,7 @@ def verify(
             raise JobError(
                 Outcome.REJECTED,
                 msg("systemd does not accept the schedule: {reason}", reason=done.reason),
-                msg("man systemd.time explains calendar expressions"),
+                msg("correct the calendar expression; to see how to write one, run: man systemd.time"),
             )
     with scratch_directory() as scratch:
         files = []

@@ -152,7 +152,7 @@ class Systemd(Backend):
                 Outcome.CONFIG,
                 msg("user units cannot be installed: {why_not}", why_not=why_not),
                 msg(
-                    "{command} (or install with --backend cron)",
+                    "install with --backend cron, or start your user manager: {command}",
                     command=access.linger_command(),
                 ),
             )

@@ -446,8 +446,8 @@ def _replacement_errors(
 ) -> Iterator[JobError]:
     status = seen.found(path)
     hint = msg(
-        "write the edit as a drop-in ({command}), then install with "
-        "--overwrite-edits; {command2} shows the edit",
+        "to see the edit, run: {command2}; to write it as a drop-in, run: {command}; then "
+        "install with --overwrite-edits",
         command=command("systemctl", "edit", path.name),
         command2=command("dify-job", "install", "--diff"),
     )

@@ -96,13 +96,13 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the key of job {job} is encrypted, which only system units of systemd "
+                "the API key of job {job} is encrypted, which only system units of systemd "
                 "{minimum} or newer can decrypt",
                 job=plan.job,
                 minimum=ENCRYPTED_SINCE,
             ),
             msg(
-                "store the key in a file with mode 0600 instead: {command}",
+                "store the API key in a file with mode 0600 instead: {command}",
                 command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
             ),
         )
@@ -181,8 +181,8 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
         who = plan.run_as or msg("root without capabilities")
         found.append(
             msg(
-                "systemd {version} cannot pass the key to the unit (LoadCredential=), so "
-                "{who} must be able to read the key file",
+                "systemd {version} cannot pass the API key to the unit (LoadCredential=), so {who} "
+                "must be able to read the API key file",
                 version=version,
                 who=who,
             )

@@ -316,6 +316,6 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
             directory,
             msg("the directory belongs to a system job: run the command with sudo, or as the job's user")
             if others
-            else msg("give yourself write access to the directory"),
+            else msg("give yourself write access to {directory}", directory=directory),
         ),
     )

@@ -222,7 +222,7 @@ def test_unit_and_cron_run_as_a_user_share_one_state(host: Host) -> None:
     host("uninstall", "daily")
     refused = host("install", "--backend", "cron", "--run-as", "alice", check=False)
     assert refused.code == 78
-    assert "alice has no access to the key file" in refused.stderr
+    assert "alice has no access to the API key file" in refused.stderr
     [fix] = re.findall(r"\((install -m .*?)\)", refused.stderr)
     host.run(*fix.split())
     config = host.machine.read("/etc/dify-job/config.toml").replace("credentials/", "")

@@ -150,7 +150,7 @@ def test_healthy_job_passes_every_check_and_starts_no_run(case: DoctorCase) -> N
         "override", "enabled", "interpreter", "reach", "bytecode", "clock", "journal", "state", "disk",
         "last-run",
     ]  # fmt: skip
-    assert lines["key"][1] == "the key is in /etc/dify-job/credentials/daily.key (mode 0600, owner root)"
+    assert lines["key"][1] == "the API key is in /etc/dify-job/credentials/daily.key (mode 0600, owner root)"
     assert case.host("doctor").code == 0
     assert {one.method for one in case.host.server.received} == {"GET"}
 
@@ -192,7 +192,7 @@ def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(case: DoctorCase) 
     fix = case.assert_found_and_fixed(
         "units", "warn", "edited by hand", case.sh(f"{edit}; systemctl daemon-reload")
     )
-    assert "overwrites the edits; with --diff instead, the command only shows them" in fix
+    assert "to overwrite the edits (with --diff in place of --overwrite-edits, to see them), run: " in fix
     case.assert_found_and_fixed(
         "units", "warn", "changed on disk", case.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}")
     )
@@ -285,7 +285,7 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
     fix = case.assert_found_and_fixed(
         "interpreter", "fail", f"{other} no longer exists", case.sh("rm -r /opt/other")
     )
-    assert fix.startswith("dify-job install daily")
+    assert fix.endswith(": dify-job install daily")
 
 
 def test_code_that_the_service_user_cannot_read(case: DoctorCase) -> None:
@@ -339,7 +339,7 @@ def test_run_as_user_that_is_gone(host: Host) -> None:
         "run-as", "fail", "run_as is reports, but this machine has no such user", gone
     )
     assert command_in(fix) == "useradd --system reports"
-    assert fix.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
+    assert fix.startswith("edit run_as in /etc/dify-job/config.toml:6, or create the user: ")
     host.run("install", "-d", "/srv/out/daily")
     host.job('calendar = "yearly"\nrun_as = "reports"\noutput = { file = "/srv/out/daily/r.json" }\n'
              'files = { text = "/srv/out/in.txt" }')  # fmt: skip
@@ -374,7 +374,9 @@ def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> Non
     wants_it()
     case.host.run("sh", "-ec", f"rm {place}/environment.conf; systemctl daemon-reload")
     case.env["REGION"] = "two\nlines"
-    assert str(case.doctor()["environment"][2]).startswith("systemctl edit "), "sed would make two of it"
+    assert command_in(case.doctor()["environment"][2]).startswith("systemctl edit "), (
+        "sed would make two of it"
+    )
     del case.env["REGION"]
     editor = '#!/bin/sh\nprintf \'[Service]\\nEnvironment="A=b c" REGION=south\\n\' > "$1"\n'
     case.host.machine.write("/root/editor", editor, 0o755)
@@ -382,7 +384,7 @@ def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> Non
     level, _, fix = case.doctor()["environment"]
     assert (level, fix) == (
         "warn",
-        f"systemctl edit {SERVICE} (add Environment=REGION=... to the section [Service])",
+        f"add Environment=REGION=... to the section [Service] of the unit: systemctl edit {SERVICE}",
     )
     terminal = f'script -qec "{command_in(fix)}" /dev/null'
     case.host.run("sh", "-ec", terminal, env={"SYSTEMD_EDITOR": "/root/editor", "TERM": "dumb"})
@@ -449,12 +451,12 @@ def test_dangling_localtime(case: DoctorCase) -> None:
     fix = case.assert_found_and_fixed(
         "zone", "warn", "the system clock uses UTC, because /etc/localtime points to ", astray
     )
-    assert fix == "timedatectl set-timezone UTC (or choose the time zone that you need)"
+    assert fix == "choose the time zone that you need, or UTC with: timedatectl set-timezone UTC"
     case.inside = WITHOUT_SYSTEMD
     astray()
     assert (
         case.doctor()["zone"][2]
-        == "ln -sfn /usr/share/zoneinfo/UTC /etc/localtime (or choose the time zone that you need)"
+        == "choose the time zone that you need, or UTC with: ln -sfn /usr/share/zoneinfo/UTC /etc/localtime"
     )
     case.paste(command_in(case.doctor()["zone"][2]))
     assert case.doctor()["zone"][0] == "ok"

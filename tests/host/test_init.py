@@ -61,7 +61,7 @@ def test_encrypted_key_is_stored_nowhere_in_plain(bare: Host) -> None:
     output = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
     assert f"stored in {CREDENTIAL}, encrypted" in output
     plain = "/etc/dify-job/credentials/daily.key"
-    assert f"the old key is still in {plain}; to delete it: shred -u {plain}" in output
+    assert f"the old API key is still in {plain}; to delete it: shred -u {plain}" in output
     bare.run("shred", "-u", plain)
     assert bare.status()["sync"] == "outdated"
     bare("install", "daily")
@@ -128,7 +128,7 @@ def test_encrypted_key_is_refused_under_cron_run_as(bare: Host) -> None:
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
     refused = bare("install", "daily", "--backend", "cron", "--run-as", "alice", check=False)
     assert refused.code == 78
-    assert "alice cannot decrypt the key" in refused.stderr
+    assert "alice cannot decrypt the API key" in refused.stderr
     assert bare("install", "daily", "--backend", "cron").code == 0
 
 

@@ -82,7 +82,7 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
         "the server could not be reached: 127.0.0.1:9: the server refused the connection"
         in below["daily-report"][0]
     )
-    assert below["daily-report"][1].startswith("    check base_url (dify-job config show daily-report)")
+    assert below["daily-report"][1].startswith("    check that Dify is running; to check base_url, run: ")
     assert below["crawl"][0].strip() == "the job's configuration has an error (shown above)"
     assert "a run failed at" in below["translate-mails"][0]
     assert any(line.startswith("    running for ") for line in lines)

@@ -267,7 +267,7 @@ def test_install_from_an_env_file_of_the_original_system(host: Host) -> None:
         0o600,
     )
     output = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
-    assert "the key is stored in /etc/dify-job/credentials/default.key" in output
+    assert "the API key is stored in /etc/dify-job/credentials/default.key" in output
     assert "every 2h" in output
     assert output.splitlines()[-1] == "default is enabled"
     assert (host.machine.root / "etc/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600

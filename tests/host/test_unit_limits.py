@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.command import APPS
+from tests.support.fixes import command_in
 
 from .conftest import Host
 
@@ -61,7 +62,7 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
     host.run("sh", "-c", f"yes >{place}/fill; [ {fault} = full ] || mount -o remount,ro {place}", check=False)
     refused = host("run", "daily", check=False)
     hint = json.loads(refused.stdout)["hint"] or "true"
-    command = hint.partition(" shows the file system")[0].partition(";")[0]
+    command = command_in(hint)
     shown = host.run("sh", "-c", command, check=False)
     host.run("umount", place)
     assert shown.code == 0, shown

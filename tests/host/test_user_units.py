@@ -66,7 +66,7 @@ def test_user_installs_a_job_from_an_env_file(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
     output = alice("install", "--every", "2h", "--env-file", ".env").stdout
     assert "default: installed, every 2h, enabled" in output
-    assert "the key is stored in /home/alice/.config/dify-job/credentials/default.key" in output
+    assert "the API key is stored in /home/alice/.config/dify-job/credentials/default.key" in output
     assert "systemctl --user start dify-job-default.service" in output
     assert "enable-linger" not in output
     assert output.splitlines()[-1] == "default is enabled"

@@ -398,12 +398,22 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
             "",
             "",
             "inputs",
-            "edit inputs in {config}:6; the app has these inputs: topic, tone, count, doc, docs",
+            "edit the setting inputs in {config}:6; the app has these inputs: topic, tone, count, doc, docs",
         ),
-        ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; a template can use these names: "),
-        ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
-        ('files = { doc = "/no" }', "", "files", "create the file so that "),
-        ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; write it as in systemd.time"),
+        (
+            "",
+            'topic = "{{ x }}"',
+            "inputs",
+            "edit the setting inputs in {config}:6; a template can use these names: ",
+        ),
+        ('files = { topic = "/etc/hosts" }', "", "files", "edit the setting files in {config}:5; compare "),
+        ('files = { doc = "/no" }', "", "files", "create the missing file so that "),
+        (
+            'calendar = "x"',
+            "",
+            "schedule",
+            "edit the setting calendar in {config}:5; write it as in systemd.time",
+        ),
         ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter shorter in {config}:6"),
         ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
     ],
@@ -421,7 +431,7 @@ def test_edit_of_a_new_setting_names_the_table_of_the_job(case: DoctorCase) -> N
     lines = case.config.read_text().splitlines()
     case.config.write_text("\n".join(line for line in lines if not line.startswith("inputs")))
     fix = case.doctor()["inputs"][2]
-    assert str(fix).startswith(f"edit inputs in the table [jobs.daily] of {case.config}; ")
+    assert str(fix).startswith(f"edit the setting inputs in the table [jobs.daily] of {case.config}; ")
 
 
 def test_missing_or_too_large_file(case: DoctorCase) -> None:

@@ -153,7 +153,7 @@ def test_crontab_that_mails_nobody_is_a_warning(cron_home: Home) -> None:
     level, message, fix = doctor(cron_home)["mail"]
     assert (level, "because MAILTO is empty above the job's crontab lines" in message) == ("warn", True)
     assert fix is not None
-    assert fix.startswith("crontab -e ")
+    assert fix.endswith(": crontab -e")
 
 
 def test_variable_that_only_the_shell_has_is_reported(home: Home) -> None:

@@ -85,7 +85,7 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
         "is not an http or https address",
         "the server refused the connection",
         "is in quotes",
-        "create a key for the app in Dify: API Access",
+        "create an API key for the app in Dify: API Access",
         "is not a workflow",
         "is not allowed",
         "has no unit",
@@ -126,7 +126,7 @@ def test_directory_writable_by_others_is_rejected_before_the_first_prompt(
     assert f"chmod go-w '{place}'" in refused.stderr
     user = TerminalUser(dify_job.home, *given)
     assert user.wait() == 78
-    assert "API key" not in user.shown
+    assert "Enter the app's API key" not in user.shown
     place.chmod(0o755)
     assert dify_job(*given, input=KEY).code == 0
     assert dify_job("--config", str(config), "config", "validate").code == 0

@@ -547,7 +547,7 @@ def test_next_shows_runs_with_zone_and_clock_changes(home: Home) -> None:
     assert lines[0].split() == ["NEXT", "RUN", "JOB", "SCHEDULE"]
     assert all("daily  cron 30 2 * * * (Europe/Berlin)" in line for line in lines[1:4])
     assert len([line for line in lines if " 02:30:00 CE" in line]) == 3
-    assert "clocks go forward in Europe/Berlin; runs at 02:30 are skipped" in lines[-1]
+    assert "clocks go forward in Europe/Berlin; the runs at 02:30 are skipped" in lines[-1]
     (row,) = home("next", "--json", "-n", "5").result["jobs"]
     assert len(row["runs"]) == 5
     assert row["warnings"]

@@ -56,7 +56,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
         (f"{NEW}\n\nmore", 78, "contains a space, a second line or another character"),
-        ("app-ключ", 78, "another character that no key has"),
+        ("app-ключ", 78, "another character that no API key has"),
         ("\n", 78, "standard input contains no API key"),
     ],
 )
@@ -86,7 +86,7 @@ def test_unchecked_key_is_stored_with_a_warning(job: Command, server: FakeDify, 
         config.write_text(config.read_text().replace(server.base_url, "http://127.0.0.1:9/v1"))
     done = job("secret", "set", "daily", input=new)
     assert done.code == 0
-    assert "the key is stored, but could not be checked" in done.stderr
+    assert "the API key is stored, but could not be checked" in done.stderr
     assert key_of(job).read_text() == f"{new}\n"
 
 
@@ -112,7 +112,7 @@ def test_other_file_that_sets_the_key_is_reported_and_nothing_changes(
     (config.parent / "config.d/zz.toml").write_text('[jobs.daily]\napi_key_env = "DAILY_KEY"\n')
     done = dify_job("secret", "set", input=NEW, env={"DAILY_KEY": KEY})
     assert done.code == 78
-    assert "sets another key for job daily" in done.stderr
+    assert "sets another API key for job daily" in done.stderr
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
 
 
@@ -140,7 +140,7 @@ def test_key_is_not_stored_in_a_directory_writable_by_others(job: Command) -> No
     key_of(job).parent.chmod(0o777)
     done = job("secret", "set", "daily", input=NEW)
     assert done.code == 78
-    assert "the key was not stored, because it would not be safe in " in done.stderr
+    assert "the API key was not stored, because it would not be safe in " in done.stderr
     assert key_of(job).read_text() == f"{KEY}\n"
 
 
@@ -159,7 +159,7 @@ def test_symlink_stays_and_its_target_changes(job: Command) -> None:
 def test_shared_key_file_is_reported_with_the_other_jobs(job: Command) -> None:
     config = job.home / ".config/dify-job/config.toml"
     config.write_text(config.read_text() + f'[jobs.weekly]\napi_key_file = "{key_of(job)}"\n')
-    assert "the same file holds the key of: weekly" in job("secret", "set", "daily", input=NEW).stdout
+    assert "the same file holds the API key of: weekly" in job("secret", "set", "daily", input=NEW).stdout
 
 
 def test_secret_set_needs_a_config_file(dify_job: Command) -> None:

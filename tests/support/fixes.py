@@ -2,6 +2,6 @@
 
 
 def command_in(fix: str | None) -> str:
-    """Return the command that a fix begins with, without the text after "; " or in brackets."""
+    """Return the command that a fix ends with, without the words before the last ": "."""
     assert fix is not None
-    return fix.partition("; ")[0].partition(" (")[0]
+    return fix.rpartition(": ")[2]

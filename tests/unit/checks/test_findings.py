@@ -71,7 +71,7 @@ def test_certificate_expiring_within_two_weeks_is_a_warning(days: int, level: Se
         ({"inputs": Origin(Source.FILE, "/a.toml", 4)}, "files", "the table [jobs.daily] of /a.toml"),
         ({"base_url": Origin(Source.ENVIRONMENT, "DIFY_BASE_URL")}, "base_url", "environment DIFY_BASE_URL"),
         ({}, "base_url", "the environment variable DIFY_BASE_URL"),
-        ({}, "ca_file", "the table [jobs.daily] of a config file"),
+        ({}, "ca_file", "the table [jobs.daily] of a configuration file"),
     ],
 )
 def test_fix_names_the_file_and_line_of_a_setting(origins: dict[str, Origin], key: str, place: str) -> None:
@@ -307,7 +307,7 @@ def test_certificates_trusted_by_the_shell_only_are_reported(
         check = program.check_environment(case)
         return [check.fix] if check is not None else []
 
-    fix = [f'set ca_file = "{bundle}" in the table [jobs.daily] of a config file']
+    fix = [f'set ca_file = "{bundle}" in the table [jobs.daily] of a configuration file']
     assert checks(make_job()) == fix
     assert checks(make_job(ca_file=bundle)) == []
     assert checks(make_job("http://localhost/v1")) == []

@@ -30,7 +30,7 @@ def test_config_that_install_will_write_counts_as_accessible(
     assert denied_access(key, root, key_by_manager=False) is None
     denied = denied_access(key, USER, key_by_manager=False)
     assert denied is not None
-    assert denied.message.startswith("daemon has no access to the key file")
+    assert denied.message.startswith("daemon has no access to the API key file")
     open_directory.chmod(0o700)
     denied = denied_access(spec, access.DYNAMIC, key_by_manager=True)
     assert denied is not None
@@ -65,7 +65,7 @@ def test_encrypted_key_is_only_for_root_and_systemd() -> None:
     assert denied_access(spec, USER, key_by_manager=True) is None
     denied = denied_access(spec, USER, key_by_manager=False)
     assert denied is not None
-    assert "daemon cannot decrypt the key" in denied.message
+    assert "daemon cannot decrypt the API key" in denied.message
 
 
 def test_command_grants_access_only_where_it_harms_nobody(open_directory: Path) -> None:

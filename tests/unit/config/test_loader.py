@@ -94,13 +94,13 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[jobs.a]\n\ntimout = 3\n", ":3: unknown key 'timout'; did you mean timeout?"),
-        ("[job.a]\n", ":1: unknown key 'job'; did you mean jobs?"),
+        ("[jobs.a]\n\ntimout = 3\n", ":3: unknown setting 'timout'; did you mean timeout?"),
+        ("[job.a]\n", ":1: unknown setting 'job'; did you mean jobs?"),
         ('[jobs.a]\ntimeout = "soon"\n', ":2: timeout is 'soon', which is not a time span"),
         ("[jobs.a]\ntimeout = 0\n", ":2: timeout must be more than 0 s"),
         ("[jobs.a]\ntimeout = true\n", ":2: timeout must be a time span"),
         ('[jobs.a]\nmode = "fast"\n', ":2: mode must be one of streaming, blocking"),
-        ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no key 'atempts'"),
+        ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no setting 'atempts'"),
         ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number of at least 1"),
         ('[jobs.a]\napi_key = "app-x"\n', ":2: the API key must not be in the configuration"),
         ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),

@@ -152,7 +152,7 @@ def test_job_without_a_key_is_reported_with_the_settings_for_it() -> None:
     # A variable has no effect on a job of a configuration file.
     with pytest.raises(JobError, match="has no API key") as raised:
         read_key(Job(name="a", base_url="", key=KeySource()), {})
-    assert (raised.value.hint or "").startswith("dify-job secret set a")
+    assert (raised.value.hint or "").endswith(": dify-job secret set a")
 
 
 def test_secret_is_masked_when_printed() -> None:

@@ -140,7 +140,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
     [
         ('expect = { "outputs.a" = "full" }', "'full', but must be 'nonempty' | 'present' or a table"),
         ('expect = { "outputs.a" = { regex = "(" } }', "is not a regular expression: missing )"),
-        ('expect = { "outputs.a" = { rexeg = "x" } }', "no key 'rexeg'"),
+        ('expect = { "outputs.a" = { rexeg = "x" } }', "no setting 'rexeg'"),
         ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
         ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
         (
@@ -162,7 +162,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('output = { file = "/x", mode = "4755" }', "output.mode must be a file mode"),
         ('output = { file = "/x", format = "yaml" }', "output.format must be one of text, json"),
         ('output = { file = "/x", downloads = { max_files = 0 } }', "output.downloads.max_files must be"),
-        ('output = { file = "/x", downloads = { size = "1MB" } }', "output.downloads has no key 'size'"),
+        ('output = { file = "/x", downloads = { size = "1MB" } }', "output.downloads has no setting 'size'"),
         ('env = ["A-B"]', "not the name of an environment variable"),
         ('env = ["DIFY_API_KEY"]', "env must not contain DIFY_API_KEY"),
     ],

@@ -46,27 +46,35 @@ def test_upcoming_runs_equal_those_of_systemd_across_clock_changes(expression: s
 @pytest.mark.parametrize(
     ("times", "by_cron", "warning"),
     [
-        ({"calendar": ("02:30",)}, False, "2027-03-28: clocks go forward in X; runs at 02:30 are skipped"),
-        ({"cron": "30 2 * * *"}, False, "2027-03-28: clocks go forward in X; runs at 02:30 are skipped"),
+        (
+            {"calendar": ("02:30",)},
+            False,
+            "on 2027-03-28, clocks go forward in X; the runs at 02:30 are skipped",
+        ),
+        (
+            {"cron": "30 2 * * *"},
+            False,
+            "on 2027-03-28, clocks go forward in X; the runs at 02:30 are skipped",
+        ),
         (
             {"cron": "30 2 * * *"},
             True,
-            "2027-03-28: clocks go forward in X; the runs at 02:30 start just after the change",
+            "on 2027-03-28, clocks go forward in X; the runs at 02:30 start just after the change",
         ),
         (
             {"cron": "*/20 2 * * *"},
             True,
-            "2027-10-31: clocks go back in X; the runs at 02:00, 02:20, 02:40 start twice",
+            "on 2027-10-31, clocks go back in X; the runs at 02:00, 02:20, 02:40 start twice",
         ),
         (
             {"calendar": ("hourly",)},
             False,
-            "2027-10-31: clocks go back in X; there is one hour without a run",
+            "on 2027-10-31, clocks go back in X; there is one hour without a run",
         ),
         (
             {"every": 7200.0},
             True,
-            "2027-03-28: clocks go forward in X; the runs at 02:00 start just after the change",
+            "on 2027-03-28, clocks go forward in X; the runs at 02:00 start just after the change",
         ),
     ],
 )
