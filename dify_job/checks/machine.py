@@ -87,7 +87,7 @@ def check_journal(context: HostContext) -> Problem:
     if os.geteuid() == 0 or not context.system or _in_group():
         return ok(
             msg(
-                "the journal stores the log; {command} shows it",
+                "the journal stores the log; to see it, run: {command}",
                 command=command("dify-job", "logs", context.job.name),
             )
         )
@@ -96,7 +96,8 @@ def check_journal(context: HostContext) -> Problem:
     return warn(
         text,
         msg(
-            "to allow it, run the command and log in again: {command}",
+            "to give {user} this permission from the next login on, run: {command}",
+            user=name,
             command=command("usermod", "-aG", "systemd-journal", name, needs_root=True),
         ),
     )

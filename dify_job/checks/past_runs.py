@@ -123,14 +123,14 @@ def check_missed_runs(context: HostContext) -> Problem | None:
     if not missed:
         return None
     first, second = (f"{each.astimezone():%Y-%m-%d %H:%M}" for each in missed)
-    what = msg(
-        "the last two scheduled runs ({first} and {second}) are not on record",
-        first=first,
-        second=second,
-    )
     if one.by_cron:
         return warn(
-            msg("{what}: cron did not start them", what=what),
+            msg(
+                "the last two scheduled runs ({first} and {second}) are not on record: cron did "
+                "not start them",
+                first=first,
+                second=second,
+            ),
             msg(
                 "cron starts nothing for an expired account or password, and runs at other times "
                 "if the daemon has its own TZ; to read cron's log, run: {command}",
@@ -138,7 +138,12 @@ def check_missed_runs(context: HostContext) -> Problem | None:
             ),
         )
     return warn(
-        msg("{what}: systemd did not start them", what=what),
+        msg(
+            "the last two scheduled runs ({first} and {second}) are not on record: systemd did "
+            "not start them",
+            first=first,
+            second=second,
+        ),
         command("systemctl", *one.scope.manager_options, "status", *unit_names(one.job)),
     )
 

@@ -132,7 +132,7 @@ def check_bytecode(context: HostContext) -> Problem | None:
     if python is None or is_out_of_sight(context, python) or distrust(python) is not None:
         return None
     if python != Path(sys.executable):
-        return ok(msg("not checked: the job runs with another Python interpreter"))
+        return ok(msg("the bytecode was not checked, because the job runs with another Python interpreter"))
     missing = _uncompiled()
     if not context.system:  # the run leaves them itself, where it may
         missing = tuple(pair for pair in missing if not os.access(pair[1].parent, os.W_OK))

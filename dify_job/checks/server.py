@@ -109,7 +109,14 @@ def check_transport(context: "HostContext") -> Problem:
         return ok(msg("the connection uses https, and the certificate is verified"))
     text = msg("the certificate of {host} is valid until {end:%Y-%m-%d}", host=host, end=end)
     if end - context.now.astimezone(UTC) < _CERTIFICATE_WARNING:
-        return warn(text, msg("renew the certificate on {host}; after that day no run can start", host=host))
+        return warn(
+            text,
+            msg(
+                "renew the certificate on {host} before {end:%Y-%m-%d}; after that day no run can start",
+                host=host,
+                end=end,
+            ),
+        )
     return ok(text)
 
 

@@ -85,7 +85,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "run": (
         ("dify-job run daily", msg("Run the job now.")),
-        ("dify-job run daily -i topic=sales", msg("Run it with another input.")),
+        ("dify-job run daily -i topic=sales", msg("Run the job with another input.")),
         ("dify-job run daily --print outputs.result", msg("Print one output.")),
     ),
     "demo": (
@@ -119,7 +119,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "http": (
         ("sudo dify-job install --http", msg("Install the HTTP interface.")),
-        ("curl http://127.0.0.1:8000/api/dify/scheduler/status", msg("Send it a request.")),
+        ("curl http://127.0.0.1:8000/api/dify/scheduler/status", msg("Send the interface a request.")),
     ),
     "status": (
         ("dify-job status", msg("Show all jobs, problems first.")),

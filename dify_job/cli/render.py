@@ -153,7 +153,11 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
     create += ["--namespace", cluster.namespace] if cluster.namespace else []
     create += [f"--from-file=api_key={job.key.file or 'KEYFILE'}"]
     echo_err(
-        msg("{name}: create the secret with the key once: {command}", name=job.name, command=Command(create))
+        msg(
+            "{name}: create the secret with the API key once: {command}",
+            name=job.name,
+            command=Command(create),
+        )
     )
     if is_this_machine(job.base_url):
         echo_err(

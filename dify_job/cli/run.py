@@ -74,7 +74,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     "files",
     multiple=True,
     metavar="KEY=PATH|URL",
-    help=msg("Set one file input; repeat it for a list of files."),
+    help=msg("Set one file input; repeat the option for a list of files."),
 )
 @option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("Choose how the server answers."))
 @option(

@@ -20,10 +20,11 @@ from .model import BrokenFile
 from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
 
 VALIDATE = msg(
-    "correct the file, then check it: {command}", command=command("dify-job", "config", "validate")
+    "correct the configuration file, then check it: {command}",
+    command=command("dify-job", "config", "validate"),
 )
 _QUOTES = msg(
-    'write strings in quotes, as in every = "1h"; then check the file: {command}',
+    'write strings in quotes, as in every = "1h"; then check the configuration file: {command}',
     command=command("dify-job", "config", "validate"),
 )
 _EARLIER = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote
@@ -213,7 +214,8 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "root does not use the configuration file {path}, because others could change it: {reason}",
+                "root does not use the configuration file {path}, because other users could change "
+                "it: {reason}",
                 path=path,
                 reason=fault,
             ),

@@ -88,7 +88,7 @@ class _Place(NamedTuple):
             raise JobError(
                 Outcome.CONFIG,
                 msg("the env file {path} cannot be used: {reason}", path=self.where, reason=value),
-                msg("write {name}=VALUE on one line, in UTF-8", name=name),
+                msg("write {name}=VALUE on one line of {path}, in UTF-8", name=name, path=self.where),
             )
         if name not in ("DIFY_END_USER", _KEY_VARIABLE) and re.fullmatch(_IN_QUOTES, value.strip()):
             raise JobError(

@@ -237,7 +237,7 @@ def _mistakes_in(layer: _Layer) -> Iterator[str]:
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             yield msg(
-                "{place}: {keys} exclude one another, so remove all but one",
+                "{place}: the settings {keys} exclude one another, so remove all but one",
                 place=layer.place(given[1]),
                 keys=join(", ", given),
             )

@@ -108,14 +108,15 @@ def settings_files(
     if not values and (edited or not {*managed} - {companion}):
         return ()
     if edited or seen[companion].found not in (FileState.ABSENT, FileState.MANAGED):
-        path, why = (
-            (edited[0], msg("was edited by hand"))
-            if edited
-            else (companion, msg("was not written by dify-job"))
-        )
+        path = edited[0] if edited else companion
         raise JobError(
             Outcome.CONFIG,
-            msg("the settings file {path} {why}, so dify-job does not overwrite it", path=path, why=why),
+            msg("the settings file {path} was edited by hand, so dify-job does not overwrite it", path=path)
+            if edited
+            else msg(
+                "the settings file {path} was not written by dify-job, so dify-job does not overwrite it",
+                path=path,
+            ),
             msg(
                 "move the settings of {path} into your own configuration file, then delete {path}", path=path
             ),

@@ -118,7 +118,8 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
     given, is_secret, found, me = path, private, path.stat(), os.geteuid()
     if _is_mounted_secret(path):
         return msg(
-            "mount the file so that only its user can read it, with mode 0400 (Kubernetes: defaultMode)"
+            "mount {path} with mode 0400, so that only its user can read it (Kubernetes: defaultMode)",
+            path=path,
         )
     if fault_of_file(path, found, path, private=private, user=user) is None:
         user = user if found.st_uid == user else None
@@ -132,7 +133,9 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
         copy = str((place / "credentials" if is_secret else place) / given.name)
         words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]
         return msg(
-            "the file belongs to another user: copy it, and name the copy instead: {command}",
+            "the file belongs to another user; name a copy in place of {path}; to make the "
+            "copy, run: {command}",
+            path=given,
             command=command(*words, str(given), copy, needs_root=True),
         )
     by_root = me not in (0, found.st_uid)

@@ -114,8 +114,8 @@ user_name = checked(
     (  # cron looks for a name, and useradd(8) makes none of digits alone
         lambda value: not value.isdigit(),
         lambda value: msg(
-            "{setting} is {value!r}, a user ID, but must be a user name: getent passwd "
-            "{value} shows the name",
+            "{setting} is {value!r}, a user ID, but must be a user name; to see the name, run: "
+            "getent passwd {value}",
             value=value,
             setting=THE_VALUE,
         ),

@@ -216,7 +216,7 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
         raise JobError(
             Outcome.CONFIG,
             msg("the notify file {path} contains no apprise URL", path=path),
-            msg("write one apprise URL per line, such as mailto://... or ntfy://..."),
+            msg("write one apprise URL per line into {path}, such as mailto://... or ntfy://...", path=path),
         )
     return urls
 
@@ -253,7 +253,7 @@ def _header_in(path: Path, environ: Mapping[str, str], *, user: int | None) -> S
                 "the header file {path} must contain one line of printable ASCII: the value of the header",
                 path=path,
             ),
-            msg("write only the value of the header into the file"),
+            msg("write only the value of the header into {path}", path=path),
         )
     return Secret(value)
 

@@ -48,7 +48,7 @@ class ConcurrencyGuard:
         if self._state is None:
             return
         pause, _ = self._request.context.limits.turn_polls
-        hint = msg('wait until that run ends, or set overlap = "wait" or "skip" in the job')
+        hint = msg('wait until the other run ends, or set overlap = "wait" or "skip" in the job')
         with before_the_run(self._state):
             while True:
                 try:

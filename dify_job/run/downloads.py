@@ -114,7 +114,7 @@ class Downloader:
         largest = self._limits.max_size
         if file.size is not None and file.size > largest:
             reason = msg(
-                "it has {size} bytes, more than max_size = {maximum}", size=file.size, maximum=largest
+                "it has {size} bytes, more than {maximum} (max_size)", size=file.size, maximum=largest
             )
             raise OSError(errno.EFBIG, reason)
         url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host

@@ -95,7 +95,7 @@ _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "agent_not_published": (
         Outcome.CONFIG,
         lambda said: msg("an agent of the workflow is not published: {said}", said=said),
-        msg("publish the agent: open it in Dify, and choose Publish"),
+        msg("open the agent in Dify, and choose Publish"),
     ),
     "trigger_workflow_service_mode_unavailable": (
         Outcome.CONFIG,
@@ -354,7 +354,7 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
     if _BUSY in error.message or error.code == "too_many_requests":
         return _busy(error, said, streaming=options.streaming)
     if _NOT_PUBLISHED in error.message or error.code == "app_unavailable":
-        hint = msg("publish the app: open it in Dify, and choose Publish")
+        hint = msg("open the app in Dify, and choose Publish")
         return RunOutcome(Outcome.CONFIG, msg("the app's workflow is not published"), hint)
     if _API_DISABLED in error.message:
         hint = msg("enable Backend Service API on the app's overview page in Dify")
@@ -495,8 +495,8 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
                 said=said,
             ),
             msg(
-                "set base_url to the address that it redirects to (often https:// instead of http://). "
-                "If it redirects to a login page, exempt the API path from authentication"
+                "set base_url to the address that the server redirects to (often https:// instead "
+                "of http://). If that is a login page, exempt the API path from authentication"
             ),
         )
     asked = msg(" to {url}", url=error.url) if error.url else ""

@@ -122,5 +122,5 @@ def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg("calendar = {expression!r} cannot be used: {reason}", expression=expression, reason=why),
-        msg("write it as in systemd.time(7), such as Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
+        msg("write calendar as in systemd.time(7), such as Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, read_header
 from ..system.transaction import FileChange
@@ -168,8 +169,9 @@ def read_table() -> bytes:
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
         msg("your crontab cannot be read: {reason}", reason=done.reason),
         msg(
-            "make crontab -l work (cron.allow and cron.deny can forbid it: man 1 "
-            "crontab), or use --backend systemd"
+            "use --backend systemd, or allow crontab for your user (cron.allow and cron.deny); "
+            "to test this, run: {command}",
+            command=command("crontab", "-l"),
         ),
     )
 

@@ -33,7 +33,7 @@ def chosen_scope(scope: str | None) -> Scope:
         raise JobError(
             Outcome.DENIED,
             msg("only root can install system jobs"),
-            msg("use sudo dify-job ..., or remove --system"),
+            msg("leave out --system, or run dify-job with sudo"),
         )
     if scope == "user" and (caller := by_sudo()):
         raise JobError(
@@ -61,7 +61,10 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
         raise JobError(
             Outcome.CONFIG,
             msg("this machine has no crontab command"),
-            msg("install cron (apt-get install cron), or use systemd"),
+            msg(
+                "use --backend systemd, or install cron: {command}",
+                command=command("apt-get", "install", "cron", needs_root=True),
+            ),
         )
     if not scheduler.by_cron and systemctl.version() is None:
         installed = subprocesses.found("systemctl")

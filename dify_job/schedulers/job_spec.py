@@ -152,7 +152,7 @@ def check_user_name(spec: JobSpec) -> None:
         raise JobError(
             Outcome.CONFIG,
             about(error, f"jobs.{spec.job}.run_as"),
-            msg("set run_as to a user of this machine; getent passwd lists them"),
+            msg("set run_as to a user of this machine; to list the users, run: getent passwd"),
         ) from None
 
 

@@ -153,7 +153,11 @@ def execute(plan: Plan, place: Path) -> None:
                 path=error.filename or place,
                 reason=error.strerror,
             ),
-            obstacle_hint(error, place, msg("install as root, or with --user; --dry-run prints the files")),
+            obstacle_hint(
+                error,
+                place,
+                msg("install as root, or with --user; to see the files without installing, use --dry-run"),
+            ),
         ) from None
 
 

@@ -316,7 +316,7 @@ def verify(
                     reason=complaints[0].replace(f"{scratch}/", ""),
                 ),
                 msg(
-                    "--dry-run prints the units, which were written for systemd {version}",
+                    "to see the units, which were written for systemd {version}, use --dry-run",
                     version=rendered_for,
                 ),
             )

@@ -227,7 +227,7 @@ def _lock(path: Path) -> int:
                 raise JobError(
                     Outcome.BUSY,
                     msg("another install or uninstall is in progress"),
-                    msg("repeat the command when it has ended"),
+                    msg("repeat the command when the other install or uninstall has ended"),
                 ) from None
             time.sleep(0.05)
 

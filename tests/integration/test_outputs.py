@@ -396,7 +396,7 @@ def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: FakeD
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
     assert "returned 3 files, but only the first 2 are saved" in ran.stderr
-    assert "it has 11 bytes, more than max_size = 10" in ran.stderr
+    assert "it has 11 bytes, more than 10 (max_size)" in ran.stderr
     serve_files(dify, [("d.txt", b"x" * 100_000)], size=1)  # the size that the server states is too small
     ran = dify_job("run")
     assert ran.code == 0

@@ -103,7 +103,7 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
         ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no setting 'atempts'"),
         ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number of at least 1"),
         ('[jobs.a]\napi_key = "app-x"\n', ":2: the API key must not be in the configuration"),
-        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),
+        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: the settings every, cron exclude one another"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not contain a user or password"),
         ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone is 'Mars/Base', a time zone"),
@@ -192,7 +192,7 @@ def test_pasted_fix_makes_a_rejected_config_readable(tmp_path: Path) -> None:
     path.parent.chmod(0o777)
     os.chown(path, 65534, 65534)
     for _ in range(2):
-        with pytest.raises(JobError, match="others") as raised:
+        with pytest.raises(JobError, match="other users could change it") as raised:
             load_config(path, environ={})
         subprocess.run(["sh", "-c", raised.value.hint or ""], check=True)
     assert load_config(path, environ={}).jobs

@@ -39,7 +39,10 @@ def test_page_is_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) 
     mistake = JobError(
         Outcome.CONFIG,
         msg("the configuration file {path} is not TOML: {error}", path="/c.toml", error="x"),
-        msg("correct the file, then check it: {command}", command=command("dify-job", "config", "validate")),
+        msg(
+            "correct the configuration file, then check it: {command}",
+            command=command("dify-job", "config", "validate"),
+        ),
     )
     row = job_status("a", [record(NOW)], schedule=msg("every {timespan_text}", timespan_text="2h"))
     page = render_page(replace(host(1), jobs=(row,), config_errors=(("/c.toml", mistake),)), host="h")
