@@ -44,14 +44,17 @@ def check_clock(context: HostContext) -> Problem:
     synchronised = _synchronised()
     if synchronised is False:
         return warn(msg("the clock is not synchronised with a time server"), set_clock)
-    state = (
-        msg("the clock is synchronised")
-        if synchronised
-        else msg("whether the clock is synchronised is unknown")
-    )
     if ahead is None:
-        return ok(state)
-    return ok(msg("{state}, and agrees with the server's clock", state=state))
+        return ok(
+            msg("the clock is synchronised")
+            if synchronised
+            else msg("whether the clock is synchronised is unknown")
+        )
+    return ok(
+        msg("the clock is synchronised, and agrees with the server's clock")
+        if synchronised
+        else msg("the clock agrees with the server's clock; whether it is synchronised is unknown")
+    )
 
 
 @cache

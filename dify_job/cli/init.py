@@ -225,9 +225,7 @@ def _ask(
             raise JobError(
                 problem.outcome,
                 msg("{message}; the configuration was not written", message=problem.message),
-                msg(
-                    "{hint}; with --offline, init writes the configuration without contacting Dify", hint=hint
-                ),
+                msg("use --offline to write the configuration without contacting Dify; {hint}", hint=hint),
             )
         explain(JobError(problem.outcome, problem.message, hint))
         if is_key:

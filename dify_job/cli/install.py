@@ -51,8 +51,13 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
     metavar="USER",
     help=msg("Run as USER. Default: a dynamic user under systemd, root under cron."),
 )
-@click.option("--dry-run", is_flag=True, help=msg("Print the complete files; write nothing."))
-@click.option("--diff", "as_diff", is_flag=True, help=msg("Print the differences; write nothing."))
+@click.option("--dry-run", is_flag=True, help=msg("Print the complete unit or crontab files; write nothing."))
+@click.option(
+    "--diff",
+    "as_diff",
+    is_flag=True,
+    help=msg("Print the differences from the installed files; write nothing."),
+)
 @click.option(
     "--check", is_flag=True, help=msg("Write nothing; exit with 1 if the host is not as configured.")
 )

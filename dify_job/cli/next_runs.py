@@ -27,7 +27,7 @@ from .output import echo_data, echo_json, reader, terminal_of_stdout
     type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
-    help=msg("Show N runs."),
+    help=msg("Show N upcoming runs."),
 )
 @scope_options
 @json_option

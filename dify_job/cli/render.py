@@ -50,7 +50,7 @@ from .output import echo, echo_data, echo_err, echo_error
     "--output-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help=msg("Write the files to this directory."),
+    help=msg("Write the rendered files to this directory."),
 )
 @click.option(
     "--systemd-version", type=int, metavar="N", help=msg("Set the systemd version of the target host.")

@@ -239,7 +239,7 @@ def _is_number(text: str) -> bool:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("cron = {expression!r} cannot be used: {reason}", expression=expression, reason=why),
+        msg("cron is {expression!r}, which cannot be used: {reason}", expression=expression, reason=why),
         msg(
             "a cron line has the fields minute, hour, day of month, month and day of "
             "week: 30 7 * * 1-5 (man 5 crontab)"

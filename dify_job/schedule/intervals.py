@@ -46,23 +46,29 @@ def grid_of(every: float) -> int:
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
         raise _refused(
-            every, msg("every = {every!r} is not a whole number of seconds", every=timespan_text(every))
+            every,
+            msg("every is {every!r}, which is not a whole number of seconds", every=timespan_text(every)),
         )
     if seconds > _LONGEST:
-        raise _refused(every, msg("every = {every!r} is longer than ten years", every=timespan_text(every)))
+        raise _refused(
+            every, msg("every is {every!r}, which is longer than ten years", every=timespan_text(every))
+        )
     grid = gcd(seconds, DAY)
     if grid != seconds and grid < _FINEST_GRID:
         raise _refused(
             every,
             msg(
-                "every = {every!r} does not divide a day evenly, and a timer for it would "
+                "every is {every!r}, which does not divide a day evenly, and a timer for it would "
                 "fire more than once a minute",
                 every=timespan_text(every),
             ),
         )
     if len(times_of(grid)) > _MOST_LINES:
         raise _refused(
-            every, msg("every = {every!r} needs too many lines of calendar times", every=timespan_text(every))
+            every,
+            msg(
+                "every is {every!r}, which needs too many lines of calendar times", every=timespan_text(every)
+            ),
         )
     return grid
 

@@ -104,7 +104,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
                 raise JobError(
                     Outcome.REJECTED,
                     msg(
-                        "calendar = {expression!r} cannot be a crontab line: {error}",
+                        "calendar is {expression!r}, which cannot be a crontab line: {error}",
                         expression=expression,
                         error=error,
                     ),
@@ -129,7 +129,7 @@ def _in_zone(expression: str, zone: str | None) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "calendar = {expression!r} contains the time zone {own}, but timezone is {zone}",
+                "calendar is {expression!r}, which contains the time zone {own}, but timezone is {zone}",
                 expression=expression,
                 own=own,
                 zone=zone,
@@ -157,7 +157,8 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {every!r} is shorter than a minute or not whole minutes, which cron cannot do",
+                "every is {every!r}, which is shorter than a minute or not whole minutes, so cron "
+                "cannot do it",
                 every=timespan_text(every),
             ),
             msg(

@@ -163,7 +163,7 @@ def _interval(every: float, job: str) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {every!r} cannot be one line of a CronJob",
+                "every is {every!r}, which cannot be one line of a CronJob",
                 every=timespan_text(every),
             ),
             msg(

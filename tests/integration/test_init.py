@@ -143,7 +143,10 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
     refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
     assert refused.code == 69
-    assert "  check the address, and that Dify is running; with --offline, init writes " in refused.stderr
+    assert (
+        "  use --offline to write the configuration without contacting Dify; check the address, "
+        in refused.stderr
+    )
     assert dify_job("init", "daily", *nowhere, "--offline", input="app-x-0123456789\n").code == 0
     stored = dify_job("secret", "set", "daily", input="app-x-0123456789\n")
     assert "dify-job config show daily" in stored.stderr
@@ -175,7 +178,7 @@ def test_missing_base_url_is_reported_and_offline_still_writes(dify_job: Command
     url = "http://127.0.0.1:9/v1"
     made = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
     assert made.code == 69
-    assert "with --offline, init writes the configuration without contacting Dify" in made.stderr
+    assert "use --offline to write the configuration without contacting Dify; " in made.stderr
     assert not config_of(dify_job).parent.exists()
     made = dify_job("init", "daily", "--user", "--base-url", url, "--offline", "-i", "a.b=1", input=KEY)
     assert made.code == 0

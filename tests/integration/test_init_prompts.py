@@ -71,11 +71,11 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
     user = TerminalUser(dify_job.home, "init", "--user")
     user.answer("Dify's address [http://localhost/v1]: ", "ftp://x")
     user.answer("Dify's address [http://localhost/v1]: ", "http://127.0.0.1:1")
-    user.answer("API key: ", "'app-quoted-0123456789'")
-    user.answer("API key: ", "app-wrong-0123456789")
+    user.answer("\nAPI key: ", "'app-quoted-0123456789'")
+    user.answer("\nAPI key: ", "app-wrong-0123456789")
     user.answer("Dify's address [http://127.0.0.1:1/v1]: ", server.base_url)
-    user.answer("API key: ", CHAT)
-    user.answer("API key: ", KEY)
+    user.answer("\nAPI key: ", CHAT)
+    user.answer("\nAPI key: ", KEY)
     user.answer("Name of the job [daily-report]: ", "Not a name")
     user.answer("Name of the job [", "daily")
     user.answer("Schedule [1h]: ", "2")
@@ -90,7 +90,7 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
         "is not allowed",
         "has no unit",
     ):
-        assert message in user.shown
+        assert message in user.shown, user.shown
     assert "0123456789" not in user.shown
     assert tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]["cron"] == "30 7 * * 1-5"
     assert dify_job("config", "validate").code == 0
@@ -100,7 +100,7 @@ def test_existing_name_is_asked_for_again(dify_job: Command, server: FakeDify) -
     given = ("init", "--user", "--base-url", server.base_url)
     assert dify_job(*given, "daily-report", input=KEY).code == 0
     user = TerminalUser(dify_job.home, *given, "--every", "2h")
-    user.answer("API key: ", KEY)
+    user.answer("\nAPI key: ", KEY)
     user.answer("Name of the job [daily-report]: ", "")
     user.answer("Name of the job [daily-report]: ", "second")
     assert user.wait() == 0, user.shown

@@ -105,7 +105,7 @@ def test_cron_expression_becomes_calendars(expression: str, lines: tuple[str, ..
     ],
 )
 def test_invalid_or_ambiguous_cron_expression_is_rejected(expression: str, why: str) -> None:
-    with pytest.raises(JobError, match="cron = ") as refused:
+    with pytest.raises(JobError, match="cron is ") as refused:
         cron_expr.read_cron(expression)
     assert why in refused.value.message
     assert refused.value.outcome == "rejected"

@@ -142,7 +142,7 @@ def test_refused_job_does_not_stop_the_others(tmp_path: Path) -> None:
     done = render(tmp_path, '[jobs.a]\nevery = "7h"\n[jobs.b]\nevery = "1h"\n[jobs.c]\noverlap = "wait"\n')
     assert isinstance(done.exception, JobError)
     assert done.exception.outcome == "rejected"
-    assert "every = '7h'" in done.stderr + str(done.exception)
+    assert "every is '7h'" in done.stderr + str(done.exception)
     assert "wait for an earlier run" in done.stderr + str(done.exception)
     assert sorted(path.name for path in (tmp_path / "k8s").glob("*job-*")) == [
         "dify-job-b.configmap.yaml",
