@@ -70,7 +70,7 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
         assert (refused.code, "could not be written" in refused.stderr) == (0, True)
         return
     assert refused.code == 73
-    assert hint.startswith(f"{expected} {place}")
+    assert command.startswith(f"{expected} {place}")
     assert host.server.runs == []
 
 
