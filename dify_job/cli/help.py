@@ -221,7 +221,7 @@ def redirect(words: Sequence[str]) -> str | None:
     hints = {
         "list": command("dify-job", "status"),
         "start": msg(
-            "To run the job once, now: {run}. To enable its schedule: {resume}",
+            "To run the job once, now: {run}; to enable its schedule: {resume}",
             run=start,
             resume=command("dify-job", "resume", *jobs),
         ),
@@ -235,7 +235,7 @@ def redirect(words: Sequence[str]) -> str | None:
         "remove": command("dify-job", "uninstall", *jobs),
         "show": command("dify-job", "config", "show", *jobs[:1]),
         "edit": msg(
-            "To see which file sets each setting: {show}. Edit the file, then apply the change: {install}",
+            "To see which file sets each setting: {show}; after an edit of that file, apply it: {install}",
             show=command("dify-job", "config", "show", *jobs[:1]),
             install=command("dify-job", "install", *jobs),
         ),
