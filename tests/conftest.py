@@ -45,6 +45,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.fixture(autouse=True)
+def account_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let HOME be the home of the account, as for a login, so that no test writes into the developer's."""
+    monkeypatch.setattr("dify_job.state.places.account_home", Path.home)
+
+
 @pytest.fixture(params=["sample", pytest.param("whole", marks=pytest.mark.slow)])
 def campaign(request: pytest.FixtureRequest) -> Campaign:
     return Campaign.named(request.param)

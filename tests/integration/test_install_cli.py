@@ -245,6 +245,7 @@ def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home
     code = (
         "import sys; from pathlib import Path; from dify_job.system import transaction\n"
         "transaction._LOCK_WAIT = 110.0\n"
+        "from dify_job.state import places; places.account_home = Path.home\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
         "from dify_job.schedulers import installation\n"
         "from dify_job.schedulers.backend import Scope\n"
@@ -261,6 +262,7 @@ def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home
         **os.environ,
         "PATH": f"{home.path / 'bin'}:/usr/bin:/bin",
         "XDG_STATE_HOME": str(home.path / "state"),
+        "HOME": str(home.path),
     }
     jobs, at_once = (50, 10) if campaign.whole else (12, 4)
     names = [f"job-{number}" for number in range(jobs)]

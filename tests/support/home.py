@@ -58,7 +58,8 @@ class Home:
             "import sys; from pathlib import Path; from dify_job.schedulers import cron, systemctl\n"
             "from dify_job.state import places\n"
             f"systemctl._BOOTED = Path({booted!r}); cron._SPOOLS = ()\n"
-            f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n{self.first}\n"
+            f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n"
+            f"places.account_home = Path.home\n{self.first}\n"
         )
 
     @property
