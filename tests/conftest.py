@@ -48,7 +48,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(autouse=True)
 def account_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let HOME be the home of the account, as for a login, so that no test writes into the developer's."""
-    monkeypatch.setattr("dify_job.state.places.account_home", Path.home)
+    monkeypatch.setattr("dify_job.system.user.account_home", Path.home)
 
 
 @pytest.fixture(params=["sample", pytest.param("whole", marks=pytest.mark.slow)])

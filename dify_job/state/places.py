@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..system.user import account_home, state_home
+from ..system import user
 
 SYSTEM_BASE = Path("/var/lib/dify-job")
 _PINNED = "installed"
@@ -53,7 +53,9 @@ def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path 
 
 def _plain_bases() -> list[Path]:
     """Return the bases without XDG_STATE_HOME: below HOME, and below the home of the account."""
-    homes = [state_home({}), *([home / ".local/state"] if (home := account_home()) is not None else [])]
+    homes = [user.state_home({})]
+    if (account := user.account_home()) is not None:
+        homes.append(account / ".local/state")
     return [home / "dify-job" for home in homes]
 
 
@@ -122,7 +124,7 @@ def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
     """
     if system:
         return SYSTEM_BASE
-    return state_home(environ) / "dify-job"
+    return user.state_home(environ) / "dify-job"
 
 
 def make_base(base: Path) -> None:

@@ -85,12 +85,10 @@ def test_broken_file_is_reported_once_and_other_jobs_run(dify_job: Command) -> N
     directory.mkdir()
     (directory / "broken.toml").write_text("[jobs.bad]\nevery = 1h\n")
     (directory / ".#broken.toml").symlink_to("root@host.1:2")
-    for command in (("config", "validate"), ("install", "--dry-run")):
-        ran = dify_job(*command)
-        assert (ran.code, ran.stderr.count("broken.toml")) == (78, 1)
+    ran = dify_job("config", "validate")
+    assert (ran.code, ran.stderr.count("broken.toml")) == (78, 1)
     status = dify_job("status")
     assert (status.code, (status.stdout + status.stderr).count("broken.toml")) == (1, 1)
-    assert dify_job("install", "good", "--dry-run").code == 0
     assert "good" in dify_job("next").stdout
     assert dify_job("run", "good", "--if-due", env={"DIFY_BASE_URL": "http://x"}).code != 78
     assert dify_job("run", "bad").code == 78

@@ -239,13 +239,20 @@ def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home
     assert "needs a record of its last run" in refused.stderr
 
 
+def test_broken_file_is_reported_once_and_other_jobs_are_installed(home: Home) -> None:
+    home.configure("[jobs.bad]\nevery = 1h\n", "config.d/broken.toml")
+    refused = home("install", "--user", "--dry-run")
+    assert (refused.code, refused.stderr.count("broken.toml")) == (78, 1)
+    assert home("install", "daily", "--user", "--dry-run").code == 0
+
+
 def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home, campaign: Campaign) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     code = (
         "import sys; from pathlib import Path; from dify_job.system import transaction\n"
         "transaction._LOCK_WAIT = 110.0\n"
-        "from dify_job.state import places; places.account_home = Path.home\n"
+        "from dify_job.system import user; user.account_home = Path.home\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
         "from dify_job.schedulers import installation\n"
         "from dify_job.schedulers.backend import Scope\n"
@@ -450,7 +457,7 @@ def test_next_run_of_a_job_is_shown_not_the_next_timer_event(
 ) -> None:
     home("install", "--user", "--every", "7h")
     directory = home.path / "state/dify-job/daily"
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     hour = int(time.time()) // 3600 * 3600
     (directory / "tick.json").write_text(json.dumps({"at": hour - 3 * 3600}))
     (row,) = home("status", "--user", "--json").result["jobs"]

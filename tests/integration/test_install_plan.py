@@ -203,7 +203,7 @@ def test_purge_of_all_removes_state_and_metrics_of_jobs_uninstalled_earlier(home
     assert home("install", "--user").code == 0
     metrics.write_text('# HELP dify_job_last_run_success x\ndify_job_last_run_success{job="daily"} 1.0\n')
     state = home.path / "state/dify-job"
-    (state / "daily").mkdir(parents=True)
+    (state / "daily").mkdir(parents=True, exist_ok=True)
     (state / "daily/history.jsonl").touch()
     foreign = state / "not-a-job"
     foreign.mkdir()

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -175,6 +176,7 @@ http daily
 """
 # English words that a Chinese line can contain: names of the program, the system and its files, and values.
 NAMES = {
+    pwd.getpwuid(os.geteuid()).pw_name,
     *(str(row.outcome) for row in TABLE),
     *(check.name for check in CHECKS),
     *FIELDS,

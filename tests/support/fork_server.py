@@ -26,8 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from dify_job.state import places
-from dify_job.system import lazy_import, subprocesses
+from dify_job.system import lazy_import, subprocesses, user
 from tests.support import fake_manager
 from tests.support.command_result import CommandResult
 from tests.support.environment import bare_environ
@@ -328,7 +327,7 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
             lazy_import.execute(patched)
             getattr(patched, name)  # fails if the name no longer exists
             setattr(patched, name, _patch(value))
-        places.account_home = Path.home  # of the order's HOME, and not of the account that runs the tests
+        user.account_home = Path.home  # of the order's HOME, and not of the account that runs the tests
         subprocesses.run = _run_program
         exec(order.get("first", ""), {})
         limits: dict[str, Any] = order.get("limits", {})

@@ -59,7 +59,7 @@ class Home:
             "from dify_job.state import places\n"
             f"systemctl._BOOTED = Path({booted!r}); cron._SPOOLS = ()\n"
             f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n"
-            f"places.account_home = Path.home\n{self.first}\n"
+            f"from dify_job.system import user; user.account_home = Path.home\n{self.first}\n"
         )
 
     @property

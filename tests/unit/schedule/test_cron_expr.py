@@ -13,6 +13,7 @@ from dify_job.messages.errors import JobError
 from dify_job.schedule import cron_expr, upcoming
 from tests.support.campaign import Campaign
 from tests.support.schedules import NOW, by_systemd, random_cron, wall_times
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 
 @pytest.mark.timeout(600)  # on a loaded machine
@@ -33,6 +34,7 @@ def test_cron_expression_and_its_calendar_have_the_same_next_200_times(campaign:
         assert len(got) == 200 or got[-1].year > 2150, expression  # systemd's calendar ends in 2200
 
 
+@needs_systemd_analyze
 def test_systemd_elapses_at_the_times_of_the_cron_expression() -> None:
     chance = random.Random(252)
     for _ in range(60):

@@ -9,6 +9,7 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedule import oncalendar_expr, schedule_lines, upcoming
 from tests.support.schedules import NOW, by_systemd, wall_times
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 EXPRESSIONS = [
     "daily", "weekly", "monthly", "quarterly", "semi-annually", "annually", "hourly", "minutely",
@@ -19,6 +20,7 @@ EXPRESSIONS = [
 ]  # fmt: skip
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
     expression: str,
@@ -33,6 +35,7 @@ def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
         assert wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize(
     "expression",
     [

@@ -9,6 +9,7 @@ import pytest
 from dify_job.config.model import ScheduleConfig
 from dify_job.schedule import schedule_lines, upcoming
 from tests.support.schedules import NOW, by_systemd, wall_times
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 
 def test_upcoming_runs_of_an_interval_under_cron_use_the_local_clock(local: object) -> None:
@@ -25,6 +26,7 @@ def test_upcoming_runs_of_an_interval_under_cron_use_the_local_clock(local: obje
 SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize(
     ("expression", "base"),
     [

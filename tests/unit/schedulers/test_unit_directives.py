@@ -14,6 +14,7 @@ from dify_job.exit_codes import TABLE, Outcome, RetrySafety
 from dify_job.schedulers import units
 from dify_job.schedulers.backend import RenderedFile, Scope
 from dify_job.schedulers.job_spec import JobSpec
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = (239, 247, 249, 252, 255, 257, 262)
@@ -104,6 +105,7 @@ def runnable(plan: JobSpec) -> JobSpec:
     return replace(plan, python=Path(sys.executable).resolve())
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize(
     ("name", "plan", "scope", "version"),
     [case for case in CASES if case[3] <= 252],
@@ -125,6 +127,7 @@ def test_systemd_accepts_units_for_its_own_and_older_versions(
     assert (done.returncode, messages) == (0, []), name
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize("plan", SYSTEM.values(), ids=SYSTEM)
 def test_exposure_level_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
     service, _, *handler = rendered(runnable(plan), Scope.SYSTEM, 252)
@@ -136,6 +139,7 @@ def test_exposure_level_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path:
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
+@needs_systemd_analyze
 def test_static_unit_for_packagers_is_accepted_by_systemd(tmp_path: Path) -> None:
     static = ROOT / "deploy/systemd/dify-job@.service"
     file = tmp_path / "dify-job@daily.service"

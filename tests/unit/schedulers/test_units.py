@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import units
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 
 def unquoted(line: str) -> list[str]:
@@ -67,6 +68,7 @@ def test_argument_that_a_unit_cannot_contain_is_rejected(word: str) -> None:
         units.quoted(word)
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize("name", ["a b", "a$b", "a${HOME}", "100%", "a;b", "é", "@x", "-x", "$$", "a%h"])
 def test_systemd_finds_a_program_with_any_name(name: str, tmp_path: Path) -> None:
     program = tmp_path / name

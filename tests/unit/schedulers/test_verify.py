@@ -8,6 +8,7 @@ from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import RenderedFile, Scope
 from dify_job.schedulers.systemctl import verify
 from dify_job.system import subprocesses
+from tests.support.systemd_analyze import needs_systemd_analyze
 
 SERVICE = "[Unit]\nDescription=x\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
 TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n"
@@ -35,14 +36,17 @@ def scope(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sc
     return found
 
 
+@needs_systemd_analyze
 def test_valid_units_are_accepted(scope: Scope) -> None:
     check(scope)
 
 
+@needs_systemd_analyze
 def test_list_of_dates_with_a_past_one_is_accepted(scope: Scope) -> None:
     check(scope, timer=TIMER.replace("daily", "2020-01-01\nOnCalendar=2190-01-01"))
 
 
+@needs_systemd_analyze
 @pytest.mark.parametrize(
     ("service", "timer", "message"),
     [

@@ -20,7 +20,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(places, "account_home", lambda: tmp_path / "home")
+    monkeypatch.setattr(user, "account_home", lambda: tmp_path / "home")
     return tmp_path / "home"
 
 
