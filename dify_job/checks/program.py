@@ -80,7 +80,7 @@ def check_interpreter(context: HostContext) -> Problem | None:
     if (why := distrust(python)) is not None:
         return ok(
             msg(
-                "the interpreter {python} was not run for the check, because it is not safe: {reason}",
+                "the Python interpreter {python} was not checked, because running it is not safe: {reason}",
                 python=python,
                 reason=why,
             )
@@ -88,7 +88,7 @@ def check_interpreter(context: HostContext) -> Problem | None:
     done = _tried(python)
     if not done.answered:
         why = msg(
-            "the interpreter {python} could not be run for the check: {reason}",
+            "the Python interpreter {python} could not be checked, because it failed to run: {reason}",
             python=python,
             reason=done.complaint,
         )

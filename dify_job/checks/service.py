@@ -198,7 +198,8 @@ def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; check_program reports another interpreter."""
     if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
         text = msg(
-            "the job was installed from {source}, but this command reads {path}",
+            "the installed schedule uses the configuration {source}, "
+            "but the command that you run now uses {path}",
             source=one.source,
             path=context.config.path,
         )

@@ -278,7 +278,8 @@ def _asked_schedule() -> ScheduleConfig:
 def _about(seen: AppProbe, *, offline: bool) -> str:
     if offline:
         return msg(
-            "dify-job did not contact Dify: compare the inputs with the form of the app's start node in Dify."
+            "dify-job did not contact Dify: compare the inputs with the input fields "
+            "of the app's Start node in Dify."
         )
     version = msg(" (Dify {version})", version=seen.version) if seen.version else ""
     return msg("App in Dify: {name}{version}", name=seen.name, version=version)

@@ -139,7 +139,7 @@ def fit_inputs(
         raise JobError(
             Outcome.REJECTED,
             join("; ", mistakes),
-            msg("compare the job's inputs with the form of the app's start node in Dify"),
+            msg("compare the job's inputs with the input fields of the app's Start node in Dify"),
         )
     return sent
 

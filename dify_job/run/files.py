@@ -199,7 +199,7 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
         raise JobError(
             Outcome.REJECTED,
             join("; ", mistakes),
-            msg("compare the job's files with the form of the app's start node in Dify"),
+            msg("compare the job's files with the input fields of the app's Start node in Dify"),
         )
 
 

@@ -415,7 +415,7 @@ def _of_error_event(error: ApiError) -> RunOutcome:
     reason = error.message or error.code or msg("no reason was given")
     return RunOutcome(
         Outcome.FAILED,
-        msg("Dify reported an error and started no run: {reason}", reason=reason),
+        msg("Dify reported an error and did not start the workflow: {reason}", reason=reason),
         msg("the log of the server has the cause: docker compose logs api worker"),
     )
 
@@ -510,5 +510,5 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
 
 
 def _rejected(said: str) -> RunOutcome:
-    hint = msg("compare the inputs with the form of the app's start node in Dify")
+    hint = msg("compare the inputs with the input fields of the app's Start node in Dify")
     return RunOutcome(Outcome.REJECTED, msg("Dify rejected the inputs: {said}", said=said), hint)

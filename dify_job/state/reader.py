@@ -100,7 +100,7 @@ def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
         match line.split():  # 1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF
             case [_, "FLOCK", _, _, pid, place, *_] if place.rpartition(":")[2] == str(lock.st_ino):
                 if _can_have_open(int(pid), lock):
-                    who = f"process {pid}" if int(pid) > 0 else msg("another process")
+                    who = f"process {pid}" if int(pid) > 0 else msg("process ID unknown")
                     return who, now.timestamp() - lock.st_mtime
     return None
 

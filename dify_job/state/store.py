@@ -169,7 +169,7 @@ class JobState:
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
             os.close(fd)
-            raise LockHeldError(holder or msg("another process")) from None
+            raise LockHeldError(holder or msg("process ID unknown")) from None
         except OSError:
             os.close(fd)
             raise

@@ -271,7 +271,7 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
     installed = f"{other} -P -m dify_job install daily"
     case.host.run("sh", "-ec", installed)
     level, message, _ = case.doctor()["interpreter"]
-    assert (level, message.startswith(f"{other}, dify-job ")) == ("ok", True)
+    assert (level, message.startswith(f"the job runs with {other}, dify-job ")) == ("ok", True)
     case.assert_found_and_fixed(
         "interpreter",
         "fail",
@@ -370,7 +370,7 @@ def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> Non
     assert run.inputs["where"] == value
     case.host.job('calendar = "yearly"\nenv = ["REGION", "X"]')
     level, message, _ = case.doctor()["environment"]
-    assert (level, message.partition(":")[0]) == ("warn", "X"), "X is part of a value, not a variable"
+    assert (level, "the environment variable X, even" in message) == ("warn", True), "REGION is set"
     wants_it()
     case.host.run("sh", "-ec", f"rm {place}/environment.conf; systemctl daemon-reload")
     case.env["REGION"] = "two\nlines"

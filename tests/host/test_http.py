@@ -277,7 +277,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
     assert edited.code == 78
     assert f"{unit} was edited by hand" in edited.stderr
     host.run("rm", unit)
-    assert "listening" in http().stdout
+    assert "listens on 127.0.0.1 port 8000" in http().stdout
 
 
 def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
@@ -292,7 +292,7 @@ def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     assert "127.0.0.1 port 8000: Address already in use" in refused.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     again = http().stdout
-    assert "listening" in again
+    assert "listens on 127.0.0.1 port 8000" in again
     strange = ("--http-listen", "192.0.2.77:8000", "--http-token-file", "/etc/dify-job/t")
     host.machine.write("/etc/dify-job/t", TOKEN, 0o600)
     assert "192.0.2.77 port 8000: Cannot assign" in host("install", "--http", *strange, check=False).stderr

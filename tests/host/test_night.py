@@ -70,7 +70,10 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     seen = host("status", check=False)
     assert seen.code == 1
     lines = seen.stdout.splitlines()
-    assert f"! the configuration has an error: {BROKEN}" in seen.stdout.replace("\n  ", " ")
+    assert (
+        f"! the configuration has an error: the configuration file {BROKEN} is not TOML"
+        in seen.stdout.replace("\n  ", " ")
+    )
     assert any(
         line.startswith("10 jobs: 2 failing, 2 with problems, 1 running, 4 ok, 1 paused") for line in lines
     )

@@ -8,6 +8,7 @@ from tests.support.command import KEY, Command
 from tests.support.config_files import write_user_config
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
+from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
 
 FORM = (
@@ -19,6 +20,12 @@ FORM = (
 def configure(dify_job: Command, base_url: str, more: str) -> Path:
     text = f'[jobs.a]\nbase_url = "{base_url}"\napi_key_file = "{{key}}"\n{more}\n'
     return write_user_config(dify_job.home, text)
+
+
+def fake_cron(dify_job: Command) -> dict[str, str]:
+    programs = dify_job.home / "bin"
+    install_programs(dify_job.home, programs)
+    return {"PATH": f"{programs}:/usr/bin:/bin"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,7 @@ def configure(dify_job: Command, base_url: str, more: str) -> Path:
 def test_job_with_empty_required_inputs_is_rejected(dify_job: Command, more: str, code: int) -> None:
     with FakeDify((App(KEY, "Report", form=FORM),)) as server:
         configure(dify_job, server.base_url, more)
-        done = dify_job("install", "a", "--dry-run", "--backend", "cron")
+        done = dify_job("install", "a", "--dry-run", "--backend", "cron", env=fake_cron(dify_job))
         assert (done.code, "the input topic is required by the app, but has no value" in done.stderr) == (
             code,
             code == 78,
@@ -45,7 +52,8 @@ def test_job_with_empty_required_inputs_is_rejected(dify_job: Command, more: str
 
 def test_unreachable_server_does_not_prevent_an_install(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1", "")
-    assert dify_job("install", "a", "--dry-run", "--backend", "cron").code == 0
+    env = fake_cron(dify_job)
+    assert dify_job("install", "a", "--dry-run", "--backend", "cron", env=env).code == 0
 
 
 def test_install_stores_the_names_of_the_form_and_looking_does_not(home: Home) -> None:
