@@ -288,8 +288,8 @@ def _checked_run_id(job: Job, context: RunContext) -> str:
         raise JobError(
             Outcome.USAGE,
             msg(
-                "--run-id cannot be used, because job {name} has a fixed end_user, by which "
-                "its runs cannot be told apart",
+                "--run-id cannot be used, because all runs of job {name} have the same end_user, "
+                "so that a run cannot be found by its ID",
                 name=job.name,
             ),
             msg("remove end_user from the job, or remove --run-id"),
