@@ -17,7 +17,7 @@ from typing import Any
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
 from dify_job.schedulers import systemctl
-from dify_job.system import subprocesses
+from dify_job.system import subprocesses, user
 
 KEY = "app-bench-0123456789"
 
@@ -85,6 +85,7 @@ class InstantManager:
 def main(count: int, home: Path) -> None:
     os.environ |= {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/c", "XDG_STATE_HOME": f"{home}/s"}
     os.environ["XDG_DATA_HOME"] = f"{home}/d"
+    user.account_home = lambda: home  # install marks the state of jobs there, too
     config, key = home / "c/dify-job/config.toml", home / "key"
     config.parent.mkdir(parents=True)
     key.write_text(KEY)

@@ -2,12 +2,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from dify_job.system import user
 from tests.support.campaign import Campaign
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untouched_home() -> Iterator[None]:
+    """Fail if a test marks jobs as installed below the home of the account that runs the tests."""
+    home = user.account_home() or Path("/nonexistent")
+    before = set((home / ".local/state/dify-job").glob("*"))
+    yield
+    assert set((home / ".local/state/dify-job").glob("*")) == before
 
 
 @pytest.fixture(autouse=True)
