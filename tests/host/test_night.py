@@ -104,7 +104,7 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     begun = sorted(line.partition(": ")[0] for line in errors.splitlines())
     assert begun == ["crawl", "daily-report", "invoices", "translate-mails"]
     assert f"invoices: {REASON}\n" in errors
-    assert f"crawl: {BROKEN} is not TOML" in errors
+    assert f"crawl: the configuration file {BROKEN} is not TOML" in errors
     assert (
         errors == host("logs", "--failed", "--since", "yesterday", "--", "-t", "dify-job", "-o", "cat").stdout
     )
