@@ -127,7 +127,8 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     assert "sudo dify-job history --failed --since '2026-01-01 00:00'" in denied.stderr
     page = host("report", user="mallory").stdout
     assert (
-        "no permission to read the runs of 10 of 10 jobs: sudo dify-job report --output report.html" in page
+        "no permission to read the runs of 10 of 10 jobs; use: sudo dify-job report --output report.html"
+        in page
     )
     assert "No run failed" not in page
 
