@@ -251,7 +251,7 @@ def check_schedule(context: HostContext) -> Problem:
     if gap is not None and times.jitter >= gap:
         return warn(
             msg(
-                "jitter is {jitter}, but two runs can be only {gap} apart, so runs can "
+                "the setting jitter is {jitter}, but two runs can be only {gap} apart, so runs can "
                 "change their order or coincide",
                 jitter=timespan_text(times.jitter),
                 gap=timespan_text(gap),

@@ -166,8 +166,8 @@ def check_key(text: str, where: str) -> Secret:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key from {where} contains a space, a second line or another character "
-                "that no API key has",
+                "the API key from {where} contains a space, a line break or another character "
+                "that an API key cannot contain",
                 where=where,
             ),
             msg("write the API key again, without anything before or after it: printf %s app-..."),

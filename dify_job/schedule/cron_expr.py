@@ -239,7 +239,11 @@ def _is_number(text: str) -> bool:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("cron is {expression!r}, which cannot be used: {reason}", expression=expression, reason=why),
+        msg(
+            "the setting cron is {expression!r}, which cannot be used: {reason}",
+            expression=expression,
+            reason=why,
+        ),
         msg(
             "a cron line has the fields minute, hour, day of month, month and day of "
             "week: 30 7 * * 1-5 (man 5 crontab)"

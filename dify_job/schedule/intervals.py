@@ -47,19 +47,23 @@ def grid_of(every: float) -> int:
     if seconds < 1 or abs(every - seconds) > 1e-6:
         raise _refused(
             every,
-            msg("every is {every!r}, which is not a whole number of seconds", every=timespan_text(every)),
+            msg(
+                "the setting every is {every!r}, which is not a whole number of seconds",
+                every=timespan_text(every),
+            ),
         )
     if seconds > _LONGEST:
         raise _refused(
-            every, msg("every is {every!r}, which is longer than ten years", every=timespan_text(every))
+            every,
+            msg("the setting every is {every!r}, which is longer than ten years", every=timespan_text(every)),
         )
     grid = gcd(seconds, DAY)
     if grid != seconds and grid < _FINEST_GRID:
         raise _refused(
             every,
             msg(
-                "every is {every!r}, which does not divide a day evenly, and a timer for it would "
-                "fire more than once a minute",
+                "the setting every is {every!r}, which does not divide a day evenly, and a timer for it "
+                "would fire more than once a minute",
                 every=timespan_text(every),
             ),
         )
@@ -67,7 +71,8 @@ def grid_of(every: float) -> int:
         raise _refused(
             every,
             msg(
-                "every is {every!r}, which needs too many lines of calendar times", every=timespan_text(every)
+                "the setting every is {every!r}, which needs too many lines of calendar times",
+                every=timespan_text(every),
             ),
         )
     return grid

@@ -121,6 +121,10 @@ def _written_out(head: str, fields: BaseIterator) -> str:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("calendar is {expression!r}, which cannot be used: {reason}", expression=expression, reason=why),
+        msg(
+            "the setting calendar is {expression!r}, which cannot be used: {reason}",
+            expression=expression,
+            reason=why,
+        ),
         msg("write calendar as in systemd.time(7), such as Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
     )

@@ -104,7 +104,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
                 raise JobError(
                     Outcome.REJECTED,
                     msg(
-                        "calendar is {expression!r}, which cannot be a crontab line: {error}",
+                        "the setting calendar is {expression!r}, which cannot be a crontab line: {error}",
                         expression=expression,
                         error=error,
                     ),
@@ -129,7 +129,8 @@ def _in_zone(expression: str, zone: str | None) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "calendar is {expression!r}, which contains the time zone {own}, but timezone is {zone}",
+                "the setting calendar is {expression!r}, which contains the time zone {own}, "
+                "but timezone is {zone}",
                 expression=expression,
                 own=own,
                 zone=zone,
@@ -157,8 +158,8 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every is {every!r}, which is shorter than a minute or not whole minutes, so cron "
-                "cannot do it",
+                "the setting every is {every!r}, which is shorter than a minute or not whole minutes, "
+                "so cron cannot do it",
                 every=timespan_text(every),
             ),
             msg(

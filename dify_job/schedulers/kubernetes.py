@@ -163,7 +163,7 @@ def _interval(every: float, job: str) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every is {every!r}, which cannot be one line of a CronJob",
+                "the setting every is {every!r}, which cannot be one line of a CronJob",
                 every=timespan_text(every),
             ),
             msg(

@@ -212,7 +212,7 @@ def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
         ("rm KEY", 243, "CREDENTIALS"),
         (": > KEY", 78, "is empty"),
         ("printf 'app-canary-0123456789abcdef\\r\\n' > KEY", 0, "succeeded in"),
-        ("printf 'app-a\\napp-b\\n' > KEY", 78, "contains a space, a second line or another character"),
+        ("printf 'app-a\\napp-b\\n' > KEY", 78, "contains a space, a line break or another character"),
         pytest.param("rm KEY; mkdir KEY", 78, "cannot be read", marks=pytest.mark.since(252)),
         ("head -c 1100000 /dev/zero > KEY", 243, "CREDENTIALS"),
         ("echo LoadCredential=", 78, "cannot be read"),

@@ -160,7 +160,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
         ("app-unpublished-0123456789", 78, "choose Publish"),
         ("app-off-0123456789abcdef", 78, "API is disabled"),
         (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
-        (f"{KEY}\n{KEY}\n", 78, "contains a space, a second line or another character"),
+        (f"{KEY}\n{KEY}\n", 78, "contains a space, a line break or another character"),
         ("", 78, "standard input contains no API key"),
     ],
 )

@@ -55,7 +55,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
         ("app-wrong-0123456789abcdef", 77, "does not accept the API key"),
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
-        (f"{NEW}\n\nmore", 78, "contains a space, a second line or another character"),
+        (f"{NEW}\n\nmore", 78, "contains a space, a line break or another character"),
         ("app-ключ", 78, "another character that no API key has"),
         ("\n", 78, "standard input contains no API key"),
     ],
