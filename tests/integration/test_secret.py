@@ -56,7 +56,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
         (f"{NEW}\n\nmore", 78, "contains a space, a line break or another character"),
-        ("app-ключ", 78, "another character that no API key has"),
+        ("app-ключ", 78, "another character that an API key cannot contain"),
         ("\n", 78, "standard input contains no API key"),
     ],
 )
