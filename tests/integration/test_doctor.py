@@ -209,7 +209,7 @@ def test_key_file_readable_by_others(case: DoctorCase) -> None:
     [
         ("", "is empty"),
         (f"Bearer {FORM_KEY}", "begins with 'Bearer '"),
-        (f"{FORM_KEY}\nx", "a second line"),
+        (f"{FORM_KEY}\nx", "a line break"),
     ],
 )
 def test_malformed_key(case: DoctorCase, key: str, message: str) -> None:
