@@ -264,11 +264,8 @@ def print_many(reports: Sequence[JobReport]) -> None:
 
 def _summary(reports: Sequence[JobReport]) -> str:
     disabled = [report.result for report in reports if not report.result.enabled]
-    job, root = (
-        (disabled[0] if disabled else reports[0].result).job,
-        reports[0].scheduler.scope is Scope.SYSTEM,
-    )
-    resume = command("dify-job", "resume", job, needs_root=root)
+    job = (disabled[0] if disabled else reports[0].result).job
+    resume = command("dify-job", "resume", job, needs_root=reports[0].scheduler.scope is Scope.SYSTEM)
     if disabled and reports[0].config.auto_start is False:
         return msg(
             "the jobs are not enabled, because AUTO_START_SCHEDULER is false; to enable one: {command}",

@@ -7,7 +7,6 @@ module twice executes it, and on Python 3.11 two threads may see half a module.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -79,10 +78,12 @@ def _import_submodule(package: ModuleType, name: str) -> bool:
     if "__path__" not in ModuleType.__getattribute__(package, "__dict__"):
         return False
     full_name = f"{package.__name__}.{name}"
-    if full_name not in sys.modules:
-        if find_spec(full_name) is None:
-            return False
+    try:
         import_module(full_name)
+    except ModuleNotFoundError as error:
+        if error.name != full_name:
+            raise
+        return False
     return True
 
 
