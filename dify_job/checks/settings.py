@@ -246,7 +246,7 @@ def check_schedule(context: HostContext) -> Problem:
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.in_words(times)
     ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
-    runs = list(islice(upcoming.coming(times, context.now, by_cron=by_cron), 50))
+    runs = list(islice(upcoming.run_times(times, context.now, by_cron=by_cron), 50))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(

@@ -198,8 +198,8 @@ class JobReport:
             return ""
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
         last = last_tick(self.scheduler.scope.base / self.result.job)
-        coming = islice(upcoming.coming(times, self.now, by_cron=by_cron, last=last), count)
-        return join(", ", map(time_text, coming))
+        runs = islice(upcoming.run_times(times, self.now, by_cron=by_cron, last=last), count)
+        return join(", ", map(time_text, runs))
 
     @property
     def commands(self) -> tuple[str, ...]:

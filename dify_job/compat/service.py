@@ -205,4 +205,4 @@ def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetim
     except JobError:
         return None
     times = job.times
-    return next(upcoming.coming(times, datetime.now(UTC), by_cron=scheduler.by_cron), None)
+    return next(upcoming.run_times(times, datetime.now(UTC), by_cron=scheduler.by_cron), None)

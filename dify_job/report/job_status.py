@@ -313,7 +313,7 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
     try:
         if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
         last = last_tick(one.state)
-        runs = tuple(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), _UPCOMING))
+        runs = tuple(islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), _UPCOMING))
     except JobError:  # a new schedule that this scheduler cannot follow; the row says that it is outdated
         return ()
     if one.next_run is None or if_due:  # the timer's next tick need not be a run

@@ -65,7 +65,7 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
     upcoming.check(times, now)
     by_cron = _by_cron(installed, times)
     last = last_tick(installed.state) if installed is not None else None
-    runs = islice(upcoming.coming(times, now, by_cron=by_cron, last=last), count)
+    runs = islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), count)
     return UpcomingRuns(
         job=job,
         installed=installed,

@@ -89,7 +89,7 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     if config.max_late is None:
         return None
     since = now.astimezone(UTC) - timedelta(seconds=config.max_late + config.jitter + 1)
-    if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
+    if next(upcoming.run_times(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
         "the scheduled time was more than {max_late} ago (max_late)",

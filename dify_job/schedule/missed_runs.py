@@ -111,7 +111,7 @@ def _ticks(
     A timer starts its service as soon as the machine can; cron starts nothing after the tick's minute.
     """
     jitter = timedelta(seconds=times.jitter)
-    at = upcoming.coming(times, start, by_cron=by_cron, last=last)
+    at = upcoming.run_times(times, start, by_cron=by_cron, last=last)
     coming = (tick.astimezone(UTC) for tick in at)  # in another zone a difference is one of wall clocks
     tick = next(coming, None)
     while tick is not None and tick <= now:

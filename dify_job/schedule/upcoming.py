@@ -1,4 +1,4 @@
-"""The coming runs of a schedule, and what clock changes do to them. Pure."""
+"""The upcoming runs of a schedule, and what clock changes do to them. Pure."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from ..messages.problem import command
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
 
 
-def coming(
+def run_times(
     times: ScheduleConfig, after: datetime, *, by_cron: bool = False, last: datetime | None = None
 ) -> Iterator[datetime]:
     """Yield the upcoming runs, in the schedule's zone; none where it never elapses.
@@ -65,7 +65,7 @@ def check(times: ScheduleConfig, now: datetime) -> None:
     Raises:
         JobError: No scheduler can run it, or it never comes again (rejected).
     """
-    if next(coming(times, now), None) is None:
+    if next(run_times(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,
             msg("the schedule {schedule} has no time in the future", schedule=schedule_lines.in_words(times)),

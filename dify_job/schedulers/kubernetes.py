@@ -229,7 +229,7 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
         return max(_LEAST_DEADLINE, math.ceil(times.max_late))
     if not times.catch_up:
         return _PROMPT
-    runs = list(islice(upcoming.coming(times, now), 200))
+    runs = list(islice(upcoming.run_times(times, now), 200))
     gap = min((later - earlier for earlier, later in pairwise(runs)), default=timedelta(days=1))
     return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
 

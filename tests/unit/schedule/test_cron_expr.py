@@ -60,7 +60,7 @@ def test_cron_macro_equals_its_documented_expression(name: str) -> None:
     }
     expression = meant.get(name, "0 0 * * *")
     assert cron_expr.read_cron(name) == cron_expr.read_cron(expression)
-    assert wall_times(upcoming.coming(ScheduleConfig(cron=name), NOW), 5) == wall_times(
+    assert wall_times(upcoming.run_times(ScheduleConfig(cron=name), NOW), 5) == wall_times(
         CronSim(expression, NOW), 5
     )
 

@@ -255,7 +255,7 @@ def test_jitter_is_constant_per_job_and_host() -> None:
 def test_upcoming_runs_of_a_new_interval_begin_after_the_first_start() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     runs = simulate(times, 3)
-    assert hours_of(upcoming.coming(times, START), 3) == [at.hour for at in runs[:3]]
+    assert hours_of(upcoming.run_times(times, START), 3) == [at.hour for at in runs[:3]]
 
 
 def hours_of(times: Iterable[datetime], count: int) -> list[int]:
@@ -266,7 +266,10 @@ def test_upcoming_runs_of_an_interval_continue_from_the_stored_time() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     last = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
     now = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)
-    assert [at.astimezone(UTC).hour for at in islice(upcoming.coming(times, now, last=last), 2)] == [11, 18]
+    assert [at.astimezone(UTC).hour for at in islice(upcoming.run_times(times, now, last=last), 2)] == [
+        11,
+        18,
+    ]
     overdue = ScheduleConfig(every=7 * 3600.0, catch_up=True)
     later = now + timedelta(days=3)
-    assert next(upcoming.coming(overdue, later, last=last)) == later.replace(hour=11, minute=0)
+    assert next(upcoming.run_times(overdue, later, last=last)) == later.replace(hour=11, minute=0)

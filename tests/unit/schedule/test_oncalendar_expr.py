@@ -32,7 +32,7 @@ def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
     assert by_systemd(line, 12) == expected
     zone = oncalendar_expr.split_zone(line)[1]
     if zone is not None:  # other tests cover the machine's own zone
-        assert wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
+        assert wall_times(upcoming.run_times(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
 
 
 @needs_systemd_analyze

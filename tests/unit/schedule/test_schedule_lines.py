@@ -26,7 +26,7 @@ def test_crontab_lines_have_the_times_of_the_schedule(kind: str) -> None:
             ticks = schedule_lines.cron_ticks(times)
         except JobError:
             continue
-        want = wall_times(upcoming.coming(times, NOW), 50)
+        want = wall_times(upcoming.run_times(times, NOW), 50)
         merged = sorted({at for line in ticks.lines for at in wall_times(CronSim(line, NOW), 50)})[
             : len(want)
         ]

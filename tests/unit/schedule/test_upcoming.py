@@ -18,7 +18,7 @@ def test_upcoming_runs_of_an_interval_under_cron_use_the_local_clock(local: obje
     assert schedule_lines.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
     runs = [
         at.astimezone(ZoneInfo("Asia/Shanghai")).hour
-        for at in islice(upcoming.coming(times, NOW, by_cron=True), 4)
+        for at in islice(upcoming.run_times(times, NOW, by_cron=True), 4)
     ]
     assert runs == [0, 6, 12, 18]
 
@@ -41,7 +41,7 @@ SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=
 )
 def test_upcoming_runs_equal_those_of_systemd_across_clock_changes(expression: str, base: datetime) -> None:
     count = 1000 if "*:" in expression else 60
-    upcoming_times = wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
+    upcoming_times = wall_times(upcoming.run_times(ScheduleConfig(calendar=(expression,)), base), count)
     assert upcoming_times == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
 
 

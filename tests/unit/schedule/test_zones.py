@@ -32,7 +32,7 @@ def test_machine_without_zone_data_uses_utc(
     monkeypatch.setattr(zones, "_LOCALTIME", localtime)
     zones._machines.cache_clear()
     assert zones.offset(zones.zone_of(None), NOW) == timedelta(0)
-    assert wall_times(upcoming.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
+    assert wall_times(upcoming.run_times(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
     zones._machines.cache_clear()
 
 

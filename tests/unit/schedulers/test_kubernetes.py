@@ -404,7 +404,7 @@ def test_schedule_becomes_a_cron_line_and_a_zone(times: ScheduleConfig, line: st
 def test_cron_line_has_the_same_times_in_the_manifest(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
     there = times._replace(cron=cron_line(times, "daily")[0])
-    own_times, manifest_times = (upcoming.coming(each, NOW) for each in (times, there))
+    own_times, manifest_times = (upcoming.run_times(each, NOW) for each in (times, there))
     assert [next(own_times) for _ in range(50)] == [next(manifest_times) for _ in range(50)]
 
 
