@@ -90,7 +90,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         75,
         Outcome.BUSY,
-        "the server has too many runs, or another run of this job is under way",
+        "the server has too many runs, or another run of this job is in progress",
         RetrySafety.SAFE,
     ),
     ExitCode(
@@ -113,7 +113,10 @@ TABLE: tuple[ExitCode, ...] = (
     ),
     ExitCode(80, Outcome.FAILED, "the workflow ran and failed", RetrySafety.POLICY),
     ExitCode(
-        81, Outcome.PARTIAL, 'partial-succeeded, and the job says partial = "failure"', RetrySafety.POLICY
+        81,
+        Outcome.PARTIAL,
+        'Dify reports partial-succeeded, and the job has partial = "failure"',
+        RetrySafety.POLICY,
     ),
     ExitCode(
         82,
@@ -128,13 +131,27 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         124,
         Outcome.TIMEOUT,
-        "the deadline passed while the run was under way; stop was sent",
+        "the deadline passed; dify-job asked Dify to stop the run",
         RetrySafety.POLICY,
     ),
-    ExitCode(129, Outcome.CANCELLED, "SIGHUP; stop was sent", RetrySafety.USELESS),
-    ExitCode(130, Outcome.CANCELLED, "SIGINT; stop was sent", RetrySafety.USELESS),
-    ExitCode(131, Outcome.CANCELLED, "SIGQUIT; stop was sent", RetrySafety.USELESS),
-    ExitCode(143, Outcome.CANCELLED, "SIGTERM; stop was sent", RetrySafety.USELESS),
+    ExitCode(
+        129, Outcome.CANCELLED, "dify-job received SIGHUP and asked Dify to stop the run", RetrySafety.USELESS
+    ),
+    ExitCode(
+        130, Outcome.CANCELLED, "dify-job received SIGINT and asked Dify to stop the run", RetrySafety.USELESS
+    ),
+    ExitCode(
+        131,
+        Outcome.CANCELLED,
+        "dify-job received SIGQUIT and asked Dify to stop the run",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(
+        143,
+        Outcome.CANCELLED,
+        "dify-job received SIGTERM and asked Dify to stop the run",
+        RetrySafety.USELESS,
+    ),
 )
 
 _CODES = {row.outcome: row.code for row in TABLE if row.outcome is not Outcome.CANCELLED}

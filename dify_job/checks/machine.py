@@ -190,18 +190,18 @@ def check_state(context: HostContext) -> Problem:
     held = lock_holder(directory, context.now)
     if held is None:
         return ok(
-            msg("the state directory {directory} is writable, and no run is under way", directory=directory)
+            msg("the state directory {directory} is writable, and no run is in progress", directory=directory)
         )
     who, since = held
     if since > context.job.timeout + 300:
         text = msg(
-            "a run of the job ({who}) has been under way for {minutes:.0f} min, longer than its timeout",
+            "a run of the job ({who}) has been in progress for {minutes:.0f} min, longer than the timeout",
             who=who,
             minutes=since / 60,
         )
         return warn(text, _stop(context, who))
     return ok(
-        msg("the state directory is {directory}; a run is under way ({who})", directory=directory, who=who)
+        msg("the state directory is {directory}; a run is in progress ({who})", directory=directory, who=who)
     )
 
 

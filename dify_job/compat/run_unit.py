@@ -132,6 +132,6 @@ def _by_exit_code(unit: str, shown: Unit | None, complaint: str, call_time: str)
 def _busy(name: str) -> JobError:
     return JobError(
         Outcome.BUSY,
-        msg("another run of job {name} is under way", name=name),
+        msg("another run of job {name} is in progress", name=name),
         msg("send the request again when that run has ended"),
     )

@@ -277,7 +277,7 @@ SETTINGS = (
         readers.choice("fail", "skip", "wait"),
         "`fail`, `skip` or `wait`",
         (
-            "What to do while another run of the job is under way: leave with 75, leave with 0, or "
+            "What to do while another run of the job is in progress: leave with 75, leave with 0, or "
             "wait for it until the deadline. Default `fail`."
         ),
     ),

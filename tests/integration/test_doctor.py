@@ -541,14 +541,14 @@ def test_lock_held_longer_than_a_run_can_take(case: DoctorCase) -> None:
             case,
             "state",
             "warn",
-            f"(process {os.getpid()}) has been under way",
+            f"(process {os.getpid()}) has been in progress",
             lambda: fcntl.flock(held, fcntl.LOCK_EX) or os.utime(lock, (0, 0)),  # type: ignore[func-returns-value]
             lambda: fcntl.flock(held, fcntl.LOCK_UN),
         )
         fcntl.flock(held, fcntl.LOCK_EX)
         os.utime(lock)
         level, message, _ = case.doctor()["state"]
-        assert (level, f"a run is under way (process {os.getpid()})" in message) == ("ok", True)
+        assert (level, f"a run is in progress (process {os.getpid()})" in message) == ("ok", True)
 
 
 def test_fix_for_a_hanging_lock_holder_ends_its_process(case: DoctorCase) -> None:
