@@ -107,11 +107,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "pause": (
         ("sudo dify-job pause daily", msg("Stop the schedule until resume.")),
-        ("sudo dify-job pause --all", msg("Include all jobs of the machine.")),
+        ("sudo dify-job pause --all", msg("Include all system jobs.")),
     ),
     "resume": (
         ("sudo dify-job resume daily", msg("Enable the schedule again.")),
-        ("sudo dify-job resume --all", msg("Include all jobs of the machine.")),
+        ("sudo dify-job resume --all", msg("Include all system jobs.")),
     ),
     "render": (
         ("dify-job render --target systemd daily", msg("Print the units of a job.")),
@@ -154,7 +154,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "init": (
         ("dify-job init daily", msg("Ask for address, API key and inputs.")),
-        ("sudo dify-job init daily --system", msg("Create a job of the machine.")),
+        ("sudo dify-job init daily --system", msg("Create a system job.")),
     ),
     "secret": (
         ("dify-job secret set daily", msg("Type the new API key at a prompt.")),

@@ -38,7 +38,7 @@ from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
 @click.option("--failed", is_flag=True, help=msg("Show only failed runs."))
 @since_option
 @click.option("--user", "scope", flag_value="user", help=msg("Show only your own jobs."))
-@click.option("--system", "scope", flag_value="system", help=msg("Show only the machine's jobs."))
+@click.option("--system", "scope", flag_value="system", help=msg("Show only system jobs."))
 @click.option("--json", "as_json", is_flag=True, help=msg("Print JSON, newest run first."))
 @pass_globals
 def history(

@@ -78,11 +78,9 @@ class _Place:
     help=msg("Do not contact the server: neither check the API key nor read the app's form."),
 )
 @click.option(
-    "--user", "scope", flag_value="user", help=msg("Create a job of your own (default unless root).")
+    "--user", "scope", flag_value="user", help=msg("Create a job of your own (default for other users).")
 )
-@click.option(
-    "--system", "scope", flag_value="system", help=msg("Create a job of the machine (default as root).")
-)
+@click.option("--system", "scope", flag_value="system", help=msg("Create a system job (default for root)."))
 @pass_globals
 def init(
     options: Globals,
@@ -292,7 +290,7 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     hint = msg(
-        "create a job of your own with --user, or a job of the machine with: {command}",
+        "use --user to create a job of your own; to create a system job, run: {command}",
         command=command("dify-job", "init", needs_root=True),
     )
     with transaction(path, hint) as writer:

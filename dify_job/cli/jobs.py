@@ -67,7 +67,7 @@ def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend
         raise JobError(
             Outcome.DENIED,
             msg(
-                "{job} is a job of the machine, which root installed with {backend}",
+                "{job} is a system job, which root installed with {backend}",
                 job=one.job,
                 backend=one.backend,
             ),

@@ -181,13 +181,13 @@ def _together(*options: Decorator) -> Decorator:
 
 json_option = click.option("--json", "as_json", is_flag=True, help=msg("Print JSON."))
 all_option = click.option(
-    "--all", "all_jobs", is_flag=True, help=msg("Use all your own jobs, or as root all jobs of the machine.")
+    "--all", "all_jobs", is_flag=True, help=msg("Use all your own jobs; for root, all system jobs.")
 )
 scope_options = _together(
-    click.option("--user", "scope", flag_value="user", help=msg("Use your own jobs (default unless root).")),
     click.option(
-        "--system", "scope", flag_value="system", help=msg("Use the machine's jobs (default as root).")
+        "--user", "scope", flag_value="user", help=msg("Use your own jobs (default for other users).")
     ),
+    click.option("--system", "scope", flag_value="system", help=msg("Use system jobs (default for root).")),
     click.option(
         "--backend",
         type=click.Choice(["auto", "systemd", "cron"]),

@@ -46,7 +46,7 @@ def test_changing_a_system_job_as_user_is_denied_with_the_command(
     before = host.status("daily")
     refused = host(command, "daily", user="alice", check=False)
     assert (refused.code, refused.stdout) == (77, "")
-    assert f"daily is a job of the machine, which root installed with {backend}" in refused.stderr
+    assert f"daily is a system job, which root installed with {backend}" in refused.stderr
     assert host.status("daily") == before | {"next_runs": host.status("daily")["next_runs"]}
     host.run("sh", "-ec", refused.stderr.splitlines()[-1].strip().removeprefix("sudo "))
     rows = json.loads(host("status", "daily", "--json", check=False).stdout)["jobs"]
