@@ -14,10 +14,10 @@ from ..messages.problem import Problem
 from ..run import app_form
 from ..run import files as run_files
 from ..run.inputs import needs_form
-from ..run.outcome import obstacle
 from ..schedulers import access
 from .context import HostContext
 from .finding import fail, ok, place_of, warn
+from .server import expected_failure
 from .user_access import grant_access_command
 
 
@@ -140,7 +140,7 @@ def _edit_to_form(job: Job, seen: AppProbe) -> str:
 
 def _usable(context: HostContext) -> AppProbe | None:
     """What the server says of an app that can be run."""
-    return context.app if context.app is not None and obstacle(context.app) is None else None
+    return context.app if context.app is not None and expected_failure(context.app) is None else None
 
 
 def _of_another(job: Job) -> str:

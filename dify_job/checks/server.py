@@ -11,13 +11,13 @@ from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers
-from ..dify.app_info import CALL_LIMIT, AppProbe, probe_app
-from ..dify.models import Failure, FailureCause
+from ..dify.app_info import CALL_LIMIT, AppProbe, ForeignAnswer, NoAnswer, ProbeFailure, probe_app
+from ..dify.models import ApiError, Failure, FailureCause
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..run.outcome import STRANGE, connection_error_hint, obstacle
+from ..run.outcome import NOT_DIFY, NotSent, RunOutcome, connection_error_hint, decide
 from .finding import fail, ok, place_of, warn
 
 if TYPE_CHECKING:
@@ -65,11 +65,29 @@ class Servers:
                     job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit
                 )
             except JobError as error:
-                seen = AppProbe(broken=error.message)
-            if seen.broken is not None:
+                seen = AppProbe(failure=NoAnswer(error.message))
+            if isinstance(seen.failure, NoAnswer):
                 self._gone[job.base_url] = seen
             self._seen[asked] = seen
         return self._seen[asked]
+
+
+def expected_failure(probe: AppProbe) -> RunOutcome | None:
+    """Return the outcome with which a run of this app would fail now; None where nothing is known against it.
+
+    Args:
+        probe: What the server said without starting anything.
+    """
+    if probe.failure is not None:
+        return _outcome_of(probe.failure)
+    if probe.mode not in (None, "workflow"):
+        text = msg(
+            "the API key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
+            name=probe.name,
+            mode=probe.mode,
+        )
+        return RunOutcome(Outcome.CONFIG, text, msg("use the API key of a workflow app"))
+    return None
 
 
 def check_ca(context: "HostContext") -> None:
@@ -128,19 +146,17 @@ def check_server(context: "HostContext") -> Problem | None:
             return None
         text = msg("the server was not checked, because the servers of other jobs took all the time")
         return warn(text, command("dify-job", "doctor", job.name))
-    if seen.broken is not None:
+    failure = seen.failure
+    if isinstance(failure, NoAnswer):
         text = msg(
-            "the server {base_url} cannot be reached: {reason}", base_url=job.base_url, reason=seen.broken
+            "the server {base_url} cannot be reached: {reason}", base_url=job.base_url, reason=failure.reason
         )
-        return fail(text, _try(job, seen.broken))
-    error = seen.error
-    by_dify = error is None or (error.from_dify and error.status < 500)
-    if seen.strange or not by_dify:
-        why = obstacle(seen)
-        message, hint = (why.message, why.hint) if why is not None else STRANGE
+        return fail(text, _try(job, failure.reason))
+    of_dify = isinstance(failure, ApiError) and failure.from_dify and failure.status < 500
+    if not of_dify and (why := _outcome_of(failure)) is not None:
         return fail(
-            msg("the server {base_url} does not work: {message}", base_url=job.base_url, message=message),
-            hint,
+            msg("the server {base_url} does not work: {message}", base_url=job.base_url, message=why.message),
+            why.hint,
         )
     version = seen.version or msg("(unknown version)")
     return ok(msg("Dify {version} answers at {base_url}", version=version, base_url=job.base_url))
@@ -150,7 +166,7 @@ def check_access(context: "HostContext") -> Problem | None:
     """Check that Dify accepts the key."""
     if context.app is None:
         return None
-    why = obstacle(context.app)
+    why = expected_failure(context.app)
     if why is not None and why.outcome is Outcome.DENIED:
         return fail(why.message, command("dify-job", "secret", "set", context.job.name))
     return ok(msg("Dify accepts the API key"))
@@ -161,7 +177,7 @@ def check_app(context: "HostContext") -> Problem | None:
     seen = context.app
     if seen is None:
         return None
-    if (why := obstacle(seen)) is not None:
+    if (why := expected_failure(seen)) is not None:
         other = msg(
             "store the API key of a workflow app: {command}",
             command=command("dify-job", "secret", "set", context.job.name),
@@ -170,6 +186,24 @@ def check_app(context: "HostContext") -> Problem | None:
     if seen.mode is None:
         return ok(msg("the app {name!r} is published, and its API is enabled", name=seen.name))
     return ok(msg("the app {name!r} is a published workflow, and its API is enabled", name=seen.name))
+
+
+def _outcome_of(failure: ProbeFailure | None) -> RunOutcome | None:
+    match failure:
+        case NoAnswer(reason):
+            return decide(NotSent(reason))
+        case ForeignAnswer():
+            return RunOutcome(Outcome.PROTOCOL, *NOT_DIFY)
+        case ApiError(status=status) if status >= 500:
+            said = f": {failure.message}" if failure.message else ""
+            return RunOutcome(
+                Outcome.UNREACHABLE,
+                msg("the server answered HTTP {status}{said}", status=status, said=said),
+                msg("the log of the server has the cause: docker compose logs api"),
+            )
+        case ApiError():
+            return decide(failure)
+    return None
 
 
 def _try(job: Job, why: str) -> str:

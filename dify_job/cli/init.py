@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ..checks.server import expected_failure
 from ..config import managed, readers
 from ..config.discovery import is_found, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
@@ -18,11 +19,11 @@ from ..config.permissions import check_ca_file, check_place_of_secret
 from ..config.scaffold import Draft, comment, written
 from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, probe_app
+from ..dify.models import ApiError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import Message, about, join, msg
 from ..messages.problem import Command, command
-from ..run.outcome import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
@@ -210,12 +211,12 @@ def _ask(
     """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
     while True:
         seen = probe_app(base_url, key.reveal(), ca_file=ca_file)
-        problem = obstacle(seen)
+        problem = expected_failure(seen)
         if problem is None:
             return base_url, key, seen
         is_key = _is_about_key(seen)
         hint = problem.hint
-        if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
+        if isinstance(seen.failure, ApiError) and seen.failure.status == HTTPStatus.UNAUTHORIZED:
             hint = msg("create an API key for the app in Dify: API Access")
         elif hint is None or _reads_config(hint):  # there is none yet
             hint = msg("check the address, and that Dify is running")
@@ -242,8 +243,8 @@ def _reads_config(hint: str) -> bool:
 
 def _is_about_key(seen: AppProbe) -> bool:
     """True where Dify itself answered, so that the address is right."""
-    if seen.error is not None:
-        return seen.error.from_dify and seen.error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(seen.failure, ApiError):
+        return seen.failure.from_dify and seen.failure.status < HTTPStatus.INTERNAL_SERVER_ERROR
     return seen.mode not in (None, "workflow")
 
 

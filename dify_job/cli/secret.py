@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
+from ..checks.server import expected_failure
 from ..config import managed
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
 from ..config.permissions import check_place_of_secret
 from ..config.secrets import CREDENTIAL, read_headers
 from ..dify.app_info import AppProbe, probe_app
+from ..dify.models import ApiError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import about_job, command
-from ..run.outcome import obstacle
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
 from ..state.places import base_of
@@ -86,7 +87,7 @@ def set_key(
 def _check(job: Job, key: Secret) -> None:
     headers = {name: value.reveal() for name, value in read_headers(job).items()}
     seen = probe_app(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
-    problem = obstacle(seen)
+    problem = expected_failure(seen)
     if problem is None:
         echo(
             msg(
@@ -117,8 +118,9 @@ def _check(job: Job, key: Secret) -> None:
 
 def _is_wrong(seen: AppProbe) -> bool:
     """True where Dify itself judged the key: refused, or of an app that is no workflow."""
-    refused = seen.error is not None and seen.error.from_dify and seen.error.status == 401
-    return refused or (seen.error is None and seen.mode not in (None, "workflow"))
+    if isinstance(seen.failure, ApiError):
+        return seen.failure.from_dify and seen.failure.status == 401
+    return seen.mode not in (None, "workflow")
 
 
 def _check_encryption() -> None:

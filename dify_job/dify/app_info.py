@@ -19,17 +19,28 @@ _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
 CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
 
 
+class NoAnswer(NamedTuple):
+    """No whole answer came, and why."""
+
+    reason: str
+
+
+class ForeignAnswer(NamedTuple):
+    """An answer with status 200 that is not Dify's."""
+
+
+ProbeFailure = NoAnswer | ForeignAnswer | ApiError
+
+
 class AppProbe(NamedTuple):
-    """What is known of a server and an app; what follows an obstacle was not asked.
+    """What is known of a server and an app.
 
     Attributes:
         version: Of the server.
         name: Of the app.
         mode: Of the app; None where an old server does not say.
         parameters: The app's input form.
-        broken: Why no whole answer came.
-        error: The first answer that was an error.
-        strange: True where an answer with status 200 is not Dify's.
+        failure: What ended the probe; what comes after it is not known.
         clock_ahead: Seconds that this machine's clock is ahead of the server's.
         certificate_ends: When the server's certificate expires.
     """
@@ -38,9 +49,7 @@ class AppProbe(NamedTuple):
     name: str = ""
     mode: str | None = None
     parameters: Parameters | None = None
-    broken: str | None = None
-    error: ApiError | None = None
-    strange: bool = False
+    failure: ProbeFailure | None = None
     clock_ahead: float | None = None
     certificate_ends: datetime | None = None
 
@@ -77,11 +86,12 @@ def probe_app(
         answer = events.answer_of(call, time.monotonic() + limit)
         if answer is None:
             call.close()
-            return probe._replace(broken=msg("the server did not answer within {limit:.0f} s", limit=limit))
+            reason = msg("the server did not answer within {limit:.0f} s", limit=limit)
+            return probe._replace(failure=NoAnswer(reason))
         if isinstance(answer, ConnectionLost):
-            return probe._replace(broken=answer.reason)
+            return probe._replace(failure=NoAnswer(answer.reason))
         if not isinstance(answer, Reply):
-            return probe._replace(strange=True)
+            return probe._replace(failure=ForeignAnswer())
         probe = probe._replace(
             version=_version(answer.headers.get("X-Version")) or probe.version,
             clock_ahead=_clock_ahead(answer.headers.get("Date")),
@@ -90,10 +100,9 @@ def probe_app(
         if answer.status == 404 and path == "/info" and probe.version is not None:
             continue  # Dify, without /info
         if answer.status != 200:
-            error = read_error(answer.status, answer.headers, answer.body, answer.url)
-            return probe._replace(error=error)
+            return probe._replace(failure=read_error(answer.status, answer.headers, answer.body, answer.url))
         probe = _with_info(probe, answer.body) if path == "/info" else _with_form(probe, answer.body)
-        if probe.strange:
+        if probe.failure is not None:
             break
     return probe
 
@@ -101,14 +110,14 @@ def probe_app(
 def _with_info(probe: AppProbe, body: bytes) -> AppProbe:
     info = json_object(body)
     if info is None or not isinstance(info.get("name"), str):
-        return probe._replace(strange=True)
+        return probe._replace(failure=ForeignAnswer())
     mode = info.get("mode")
     return probe._replace(name=info["name"], mode=mode if isinstance(mode, str) else None)
 
 
 def _with_form(probe: AppProbe, body: bytes) -> AppProbe:
     parameters = read_parameters(body)
-    return probe._replace(parameters=parameters, strange=parameters is None)
+    return probe._replace(parameters=parameters, failure=ForeignAnswer() if parameters is None else None)
 
 
 def _version(text: str | None) -> str | None:

@@ -20,7 +20,7 @@ from ..exit_codes import Outcome
 from ..messages.message import msg, text_of
 from .app_form import fit_inputs
 from .files import InputFile, check_files, display_name, no_input, request_value
-from .outcome import STRANGE, Next, NoRunError, NotSent, RunOutcome, decide
+from .outcome import NOT_DIFY, Next, NoRunError, NotSent, RunOutcome, decide
 
 if TYPE_CHECKING:
     from .run_spec import RunSpec
@@ -154,7 +154,7 @@ class InputUploader:
             case Reply(status=status, headers=headers, body=body):
                 error = models.read_error(status, headers, body)
                 raise NoRunError(_before_any_run(error, about, uploading=uploading))
-        raise NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
+        raise NoRunError(RunOutcome(Outcome.PROTOCOL, *NOT_DIFY))
 
 
 def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
@@ -189,7 +189,7 @@ def _unreadable(reply: Reply, about: str) -> NoRunError:
     if models.is_cut_off(reply.headers, reply.body):
         text = msg("the server's answer to {about} was cut off; no run was started", about=about)
         return NoRunError(decide(NotSent(""))._replace(message=text))
-    return NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
+    return NoRunError(RunOutcome(Outcome.PROTOCOL, *NOT_DIFY))
 
 
 def _too_late(about: str) -> RunOutcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..dify import models
 from ..dify.models import ApiError, Failure, FailureCause, WorkflowRun
@@ -18,9 +18,6 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..messages.sanitize import one_line
 from .run_spec import CallOptions
-
-if TYPE_CHECKING:
-    from ..dify.app_info import AppProbe
 
 # The app's own limit is a 400 from 0.14.2 on, as wrong inputs are, with another message (dify#11955).
 _BUSY = "Too many requests"
@@ -110,7 +107,7 @@ _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
         None,
     ),
 }
-STRANGE = (
+NOT_DIFY = (
     msg("the answer does not come from Dify"),
     msg(
         "check base_url: it must be the address of Dify and end with /v1, and no "
@@ -199,35 +196,6 @@ def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAUL
     if outcome is None:
         outcome = _of_error_event(end) if end.in_stream else _of_http_status(end)
     return outcome._replace(retry_after=end.retry_after)
-
-
-def obstacle(probe: AppProbe) -> RunOutcome | None:
-    """Return what a POST would be rejected for, as a run would report it; None where nothing is in its way.
-
-    Args:
-        probe: What the server said without starting anything.
-    """
-    if probe.broken is not None:
-        return decide(NotSent(probe.broken))
-    if probe.error is not None and probe.error.status >= 500:
-        said = f": {probe.error.message}" if probe.error.message else ""
-        return RunOutcome(
-            Outcome.UNREACHABLE,
-            msg("the server answered HTTP {status}{said}", status=probe.error.status, said=said),
-            msg("the log of the server has the cause: docker compose logs api"),
-        )
-    if probe.error is not None:
-        return decide(probe.error)
-    if probe.strange:
-        return RunOutcome(Outcome.PROTOCOL, *STRANGE)
-    if probe.mode not in (None, "workflow"):
-        text = msg(
-            "the API key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
-            name=probe.name,
-            mode=probe.mode,
-        )
-        return RunOutcome(Outcome.CONFIG, text, msg("use the API key of a workflow app"))
-    return None
 
 
 def connection_error_hint(reason: str) -> str:
@@ -506,7 +474,7 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
             Outcome.PROTOCOL, text, msg("check base_url: it must end with /v1, and contain /v1 only once")
         )
     text = msg("the answer{asked} ({said}) does not come from Dify", asked=asked, said=said)
-    return RunOutcome(Outcome.PROTOCOL, text, STRANGE[1])
+    return RunOutcome(Outcome.PROTOCOL, text, NOT_DIFY[1])
 
 
 def _rejected(said: str) -> RunOutcome:

@@ -15,7 +15,7 @@ from dify_job.checks.context import HostContext
 from dify_job.checks.finding import place_of
 from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
-from dify_job.dify.app_info import AppProbe
+from dify_job.dify.app_info import AppProbe, NoAnswer
 from dify_job.messages.problem import Severity
 from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.schedulers.cron import UserCrontab
@@ -157,15 +157,15 @@ def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
     def probe(base_url: str, key: str, *, limit: float, **_: object) -> AppProbe:
         asked.append(f"{base_url} {key}")
         clock[0] += 2 * limit
-        return AppProbe(broken="no answer") if "gone" in base_url else AppProbe(version="1.14.2")
+        return AppProbe(failure=NoAnswer("no answer")) if "gone" in base_url else AppProbe(version="1.14.2")
 
     monkeypatch.setattr(server, "probe_app", probe)
     monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
-    assert servers.look(make_job("https://gone"), key) == AppProbe(broken="no answer")
+    assert servers.look(make_job("https://gone"), key) == AppProbe(failure=NoAnswer("no answer"))
     assert servers.look(make_job("https://gone"), Secret("app-another-0123456789")) == AppProbe(
-        broken="no answer"
+        failure=NoAnswer("no answer")
     )
     assert len(asked) == 1
     assert servers.look(make_job("https://a"), key) is not None

@@ -13,7 +13,7 @@ from dify_job.checks.finding import fail, ok, warn
 from dify_job.checks.registry import Check, Needs, examine, rejections
 from dify_job.config.loader import load_config
 from dify_job.config.model import Origin, Source
-from dify_job.dify.app_info import AppProbe
+from dify_job.dify.app_info import AppProbe, NoAnswer
 from dify_job.messages.problem import Problem
 from dify_job.schedulers import systemctl
 from dify_job.schedulers.backend import Scope
@@ -102,7 +102,7 @@ def test_key_and_app_are_requested_once(context: HostContext, monkeypatch: pytes
 
     def probe(base_url: str, *_: Any, **__: Any) -> AppProbe:
         asked.append(base_url)
-        return AppProbe(broken="refused")
+        return AppProbe(failure=NoAnswer("refused"))
 
     monkeypatch.setattr("dify_job.checks.server.probe_app", probe)
     assert context.app is context.app
