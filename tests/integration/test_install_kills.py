@@ -24,7 +24,9 @@ def results_of_all_operations(
     first, step = (1, 1) if campaign.whole else (1 + campaign.seed % SAMPLE, SAMPLE)
     what = [backend, scenario, fault, str(directory), str(first), str(step)]
     command = [sys.executable, "-m", "tests.integration.kills", *what]
-    environ = {**os.environ, "TZ": "UTC"}
+    temporary = directory / "tmp"  # a killed process leaves its temporary files
+    temporary.mkdir(exist_ok=True)
+    environ = {**os.environ, "TZ": "UTC", "TMPDIR": str(temporary)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)

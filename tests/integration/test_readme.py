@@ -61,7 +61,9 @@ def test_program_of_the_readme_runs(dify_job: Command, server: FakeDify) -> None
 
 
 def test_make_help_lists_the_targets() -> None:
-    done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, env=bare_environ(), capture_output=True, text=True, check=True
+    )
     targets = {line.split()[0] for line in done.stdout.splitlines()}
     assert targets == {
         "help", "demo", "test", "test-all", "test-slow", "test-host", "test-matrix", "test-newest",
