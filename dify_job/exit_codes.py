@@ -96,7 +96,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         76,
         Outcome.PROTOCOL,
-        "the answer is not Dify's, or has a status unknown to this version",
+        "the answer does not come from Dify, or has a status that this version does not know",
         RetrySafety.USELESS,
     ),
     ExitCode(
@@ -124,7 +124,9 @@ TABLE: tuple[ExitCode, ...] = (
         "stopped on the server by somebody else, or by the server's own time limit",
         RetrySafety.POLICY,
     ),
-    ExitCode(83, Outcome.PAUSED, "the workflow waits for a human", RetrySafety.USELESS),
+    ExitCode(
+        83, Outcome.PAUSED, "the workflow waits for a person to fill in a form in Dify", RetrySafety.USELESS
+    ),
     ExitCode(
         84, Outcome.UNEXPECTED, "succeeded, but the outputs are not what expect asks for", RetrySafety.POLICY
     ),

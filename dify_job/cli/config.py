@@ -38,7 +38,7 @@ def config_group() -> None:
 def show(options: Globals, /, *, job: str | None, as_json: bool) -> None:
     """Print every value of every job and where it came from; the key is masked.
 
-    It shows a key that cannot be read as what is wrong with it, and judges nothing: config validate does.
+    If the API key cannot be read, it shows the reason instead. To find errors, use config validate.
     """
     rows = [row for each in pick_usable(_load(options), [job]) for row in _rows(each)]
     if as_json:
@@ -59,7 +59,7 @@ def show(options: Globals, /, *, job: str | None, as_json: bool) -> None:
 @config_group.command()
 @pass_globals
 def validate(options: Globals) -> None:
-    """Check every file, key, schedule and template of every job; exit 0 when all of it can be used."""
+    """Check every file, key, schedule and template of every job; exit 0 when there is no error."""
     config = _load(options)
     now = datetime.now(UTC)
     contexts = [HostContext.of(job, config, [], now) for job in config.jobs.values()]

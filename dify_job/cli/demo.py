@@ -34,7 +34,7 @@ state = "none"
 )
 @click.pass_context
 def demo(ctx: click.Context, /, *, serve: int | None) -> int:
-    """Start the built-in stand-in Dify on loopback and run a workflow against it."""
+    """Run a workflow on a built-in server that imitates Dify."""
     if serve is not None:
         return _serve(serve)
     options = ctx.ensure_object(Globals)

@@ -25,8 +25,8 @@ _COLOURS = {Severity.OK: Colour.GREEN, Severity.WARN: Colour.YELLOW, Severity.FA
 def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
     """Look for what could stop the next run of a job, or of all; starts none.
 
-    Each line has the command or the edit that fixes it. Exit 0 when all is well, 1 with warnings, 2 with
-    failures.
+    Each problem comes with the command or the edit that fixes it. Exit 0 when all is well, 1 with
+    warnings, 2 with failures.
 
     With --json: schema, worst (ok, warn or fail) and jobs; a job has job, worst and checks, and a check has
     check, level, message and fix (null where all is well).

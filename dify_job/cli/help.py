@@ -173,8 +173,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job config show daily --json", msg("Print one job as JSON.")),
     ),
     "config validate": (
-        ("dify-job config validate", msg("Check the configuration that runs use.")),
-        ("dify-job --config new.toml config validate", msg("Check another file.")),
+        ("dify-job config validate", msg("Check the configuration of all jobs.")),
+        ("dify-job --config new.toml config validate", msg("Check another configuration file.")),
     ),
     "notify": (
         ("dify-job notify daily", msg("Send a test message.")),

@@ -72,7 +72,7 @@ def logs(
 ) -> None:
     """Show the log of all jobs or of some.
 
-    What follows -- goes to journalctl: dify-job logs -- -o json.
+    dify-job passes the arguments after -- to journalctl: dify-job logs -- -o json.
     """
     options = ctx.ensure_object(Globals)
     there, _ = look_for_jobs(visible(backend, scope), jobs)

@@ -39,9 +39,9 @@ _JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of
 @click.option("--user", is_flag=True, help=msg("Look for the unit in the user manager (with --unit)."))
 @pass_globals
 def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool) -> int:
-    """Send a test message to everybody whom a job names; exit 0 when all of them could be reached.
+    """Send a test message to every notification address of a job; exit 0 when all were reached.
 
-    A Healthchecks gets a ping that it logs and that changes nothing.
+    Healthchecks gets a log ping, which does not change the status of its check.
     """
     if unit is not None:
         return _handle(options, job or "", unit, user=user)

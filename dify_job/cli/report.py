@@ -31,7 +31,7 @@ from .output import echo_data, echo_err
     default=30,
     show_default=True,
     metavar="N",
-    help=msg("Include rates, tokens and failures of this many days."),
+    help=msg("Show rates, tokens and failures of the last N days."),
 )
 @scope_options
 @pass_globals

@@ -33,7 +33,7 @@ _PATIENCE = (
 def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Stop the runs of jobs that are under way, in Dify too; their schedules stay enabled.
 
-    It ends a run by systemd, by cron or by hand, and waits until it has ended.
+    It stops runs that systemd, cron or a person started, and waits until they have ended.
     """
     where = chosen_scope(scope)
     there, _ = look_for_jobs(visible(backend, where.value), jobs)
