@@ -82,7 +82,7 @@ class InputUploader:
             reply = self._answer(self._dify.get("/parameters"), about, until)
             self._form = read_parameters(reply.body)
             if self._form is None:
-                raise _unreadable(reply, about)
+                raise _unreadable(reply, about, uploading=False)
             self._version = models.version_of(reply.headers)
         return self._form
 
@@ -114,7 +114,7 @@ class InputUploader:
             raise no_input(file.variable, path, text_of(error)) from None
         upload_id = (models.json_object(reply.body) or {}).get("id")
         if not isinstance(upload_id, str) or not upload_id:
-            raise _unreadable(reply, about)
+            raise _unreadable(reply, about, uploading=True)
         seconds = round(time.monotonic() - began, 3)
         log.info(
             msg("an input file was uploaded"),
@@ -131,23 +131,11 @@ class InputUploader:
             event = self._events.answer_of(call, until)
         match event:
             case None:
-                raise NoRunError(_too_late(about))
+                raise NoRunError(_too_late(about, uploading=uploading))
             case ConnectionLost(sent=sent, reason=reason):
                 outcome = decide(NotSent(reason))
-                if sent and uploading:
-                    words = msg(
-                        "{about} could not be uploaded: {reason}; no run was started",
-                        about=about,
-                        reason=reason,
-                    )
-                    outcome = outcome._replace(message=words)
-                elif sent:
-                    words = msg(
-                        "{about} could not be fetched: {reason}; no run was started",
-                        about=about,
-                        reason=reason,
-                    )
-                    outcome = outcome._replace(message=words)
+                if sent:
+                    outcome = outcome._replace(message=_failed(about, reason, uploading=uploading))
                 raise NoRunError(outcome)
             case Reply(status=200 | 201):
                 return event
@@ -164,9 +152,7 @@ def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> R
         said = f"HTTP {error.status}" + (f" ({error.message})" if error.message else "")
         return RunOutcome(
             Outcome.UNREACHABLE,
-            msg(
-                "the server answered {said} to {about}, before dify-job started a run", said=said, about=about
-            ),
+            _failed(about, msg("the server answered {said}", said=said), uploading=uploading),
             msg("the log of the server has the cause: docker compose logs api"),
             next=Next.RETRY,
             retry_after=error.retry_after,
@@ -185,16 +171,22 @@ def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> R
     return outcome
 
 
-def _unreadable(reply: Reply, about: str) -> NoRunError:
+def _failed(about: str, reason: str, *, uploading: bool) -> str:
+    if uploading:
+        return msg("{about} could not be uploaded: {reason}; no run was started", about=about, reason=reason)
+    return msg("{about} could not be fetched: {reason}; no run was started", about=about, reason=reason)
+
+
+def _unreadable(reply: Reply, about: str, *, uploading: bool) -> NoRunError:
     if models.is_cut_off(reply.headers, reply.body):
-        text = msg("the server's answer to {about} was cut off; no run was started", about=about)
+        text = _failed(about, msg("the answer of the server was cut off"), uploading=uploading)
         return NoRunError(decide(NotSent(""))._replace(message=text))
     return NoRunError(RunOutcome(Outcome.PROTOCOL, *NOT_DIFY))
 
 
-def _too_late(about: str) -> RunOutcome:
+def _too_late(about: str, *, uploading: bool) -> RunOutcome:
     return RunOutcome(
         Outcome.UNREACHABLE,
-        msg("the deadline passed before the server answered to {about}; no run was started", about=about),
+        _failed(about, msg("the server did not answer before the deadline"), uploading=uploading),
         msg("set a longer timeout in the job, or find out why the server is slow"),
     )
