@@ -68,8 +68,8 @@ def edit_of(context: "HostContext", error: JobError, key: str) -> str:
     place, account = place_of(context.job, key), context.account
     if error.outcome is Outcome.NO_INPUT and account is not None:
         return msg(
-            "create the missing file so that {user} can read it, or edit the setting files in {place}",
+            'create the missing file so that {user} can read it, or edit the setting "files" in {place}',
             user=account.name,
             place=place,
         )
-    return msg("edit the setting {key} in {place}; {hint}", key=key, place=place, hint=error.hint)
+    return msg('edit the setting "{key}" in {place}; {hint}', key=key, place=place, hint=error.hint)

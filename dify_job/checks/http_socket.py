@@ -76,12 +76,18 @@ def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSock
     if state.listening is None:
         return ok(
             msg(
-                "systemd is configured to listen on {listen} for {who}",
+                "systemd is configured to listen on {listen}; requests are allowed from {who}",
                 listen=http.listen,
                 who=http_callers(http),
             )
         )
-    return ok(msg("systemd listens on {listen} for {who}", listen=http.listen, who=http_callers(http)))
+    return ok(
+        msg(
+            "systemd listens on {listen}; requests are allowed from {who}",
+            listen=http.listen,
+            who=http_callers(http),
+        )
+    )
 
 
 def _fault_of_token(http: HttpSocketConfig) -> JobError | None:

@@ -77,7 +77,7 @@ def check_inputs(context: HostContext) -> Problem | None:
         )
         return warn(text, fix)
     text = msg(
-        "the inputs fit the app's form: {given} given, {required} required{other_version}",
+        "the inputs match the app's input form: {given} given, {required} required{other_version}",
         given=len(inputs) + len(files),
         required=sum(field.required for field in seen.parameters.form),
         other_version=_of_another(job),
@@ -103,7 +103,7 @@ def check_files(context: HostContext) -> Problem | None:
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem
-    return ok(msg("the files exist and fit the app's form: {names}", names=join(", ", sorted(files))))
+    return ok(msg("the files exist and match the app's input form: {names}", names=join(", ", sorted(files))))
 
 
 def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
@@ -115,12 +115,12 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
             fix: str | None = grant_access_command(path, account, os.R_OK)
             if access.is_hidden(path, account):
                 fix = msg(
-                    "edit the setting files in {place}: choose a file in another directory, such as "
-                    "one below /srv",
+                    'edit the setting "files" in {place}: choose a file in another directory, such as one '
+                    "below /srv",
                     place=place,
                 )
             copy = msg(
-                "edit the setting files in {place}: choose a copy of the file that {user} can read",
+                'edit the setting "files" in {place}: choose a copy of the file that {user} can read',
                 place=place,
                 user=account.name,
             )
@@ -132,7 +132,7 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
 def _edit_to_form(job: Job, seen: AppProbe) -> str:
     form = [field.variable for field in seen.parameters.form] if seen.parameters is not None else []
     return msg(
-        "edit the setting inputs in {place}; the app has these inputs: {names}",
+        'edit the setting "inputs" in {place}; the app has these inputs: {names}',
         place=place_of(job, "inputs"),
         names=join(", ", form) or msg("none"),
     )
@@ -148,7 +148,7 @@ def _of_another(job: Job) -> str:
     if job.workflow_id is None:
         return ""
     return msg(
-        ". This is the form of the newest version; the version workflow_id "
-        "{workflow_id} can have another one",
+        ". This is the input form of the newest version; version {workflow_id} (workflow_id) "
+        "can have a different form",
         workflow_id=job.workflow_id,
     )

@@ -225,8 +225,8 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
         return fail(
             text,
             msg(
-                "to make the file system writable (dmesg shows whether a disk error made it "
-                "read-only), run: {command}",
+                "dmesg shows whether a disk error made the file system read-only. To make it "
+                "writable, run: {command}",
                 command=writable,
             ),
         )

@@ -182,7 +182,7 @@ def check_environment(context: HostContext) -> Problem | None:
             )
         )
     text = msg(
-        "no scheduled run has the environment variable {names}, even if your shell sets it",
+        "scheduled runs do not get the environment variable {names}, even if your shell sets it",
         names=join(", ", missing),
     )
     return warn(text, _fix(context, missing, service))

@@ -40,7 +40,7 @@ def check_backend(context: HostContext) -> Problem:
         return bad(
             text,
             msg(
-                "a frozen service manager needs a reboot; to see the reason, run: {command}",
+                "if the service manager is frozen, reboot the machine; to see the reason, run: {command}",
                 command=look,
             ),
         )
@@ -117,7 +117,7 @@ def check_sync(context: HostContext) -> Problem:
                 context.command("install", job),
             )
     names = sorted(str(path) if context.by_cron else path.name for path in one.paths)
-    return ok(msg("the installed files are as configured: {names}", names=join(", ", names)))
+    return ok(msg("the installed files match the configuration: {names}", names=join(", ", names)))
 
 
 def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None:
@@ -232,7 +232,7 @@ def check_overrides(context: HostContext) -> Problem | None:
     found = dropins.effects(texts, timeout=context.job.timeout, catch_up=context.job.schedule.catch_up)
     where = join(", ", names)
     if not found:
-        return ok(msg("the drop-in {where} changes nothing that the job needs", where=where))
+        return ok(msg("the drop-in {where} changes no setting that the job needs", where=where))
     fix = msg(
         "if you did not mean to change the unit, remove the drop-in: {command}",
         command=_without(context, names),

@@ -69,14 +69,10 @@ def check_key(context: HostContext) -> Problem:
         )
     if job.key.encrypted is not None:
         return ok(msg("the API key is in {file}, encrypted for this machine", file=place))
-    if job.key.env is not None:
-        return ok(
-            msg(
-                "the API key comes from the environment variable {name}; install stores it in a file",
-                name=job.key.env,
-            )
-        )
-    return ok(msg("the API key comes from {origin}; install stores it in a file", origin=job.key.origin))
+    origin = (
+        job.key.origin if job.key.env is None else msg("the environment variable {name}", name=job.key.env)
+    )
+    return ok(msg("the API key comes from {origin}; dify-job install stores it in a file", origin=origin))
 
 
 def new_key(context: HostContext, error: JobError) -> str | None:
@@ -143,7 +139,7 @@ def check_output(context: HostContext) -> Problem | None:
         place = place_of(context.job, key)
         if access.is_hidden(directory, account):
             fix: str = msg(
-                "edit the setting {key} in {place}: choose another directory, such as one below /srv",
+                'edit the setting "{key}" in {place}: choose another directory, such as one below /srv',
                 key=key,
                 place=place,
             )
@@ -154,7 +150,7 @@ def check_output(context: HostContext) -> Problem | None:
             )
         else:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
-                "edit the setting {key} in {place}: choose a directory that {user} can write to",
+                'edit the setting "{key}" in {place}: choose a directory that {user} can write to',
                 key=key,
                 place=place,
                 user=account.name,
@@ -213,8 +209,8 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
     return msg(
-        "edit the setting notify in {place}, or write one apprise URL per line into "
-        "{file}; to create this file, run: {command}",
+        'edit the setting "notify" in {place}, or write one apprise URL per line into {file}; '
+        "to create this file, run: {command}",
         file=file,
         command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),
         place=place_of(context.job, "notify"),
@@ -256,13 +252,13 @@ def check_schedule(context: HostContext) -> Problem:
                 jitter=timespan_text(times.jitter),
                 gap=timespan_text(gap),
             ),
-            msg("make jitter shorter in {place}", place=place_of(job, "jitter")),
+            msg("set a shorter jitter in {place}", place=place_of(job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         key = _schedule_key(job)
         fix = msg(
-            "edit the setting {key} in {place} to a time outside that hour; to see the "
-            "upcoming runs, run: {command}",
+            'edit the setting "{key}" in {place} to a time outside that hour; to see the upcoming '
+            "runs, run: {command}",
             key=key,
             place=place_of(job, key),
             command=command("dify-job", "next", job.name),

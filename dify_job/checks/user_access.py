@@ -123,8 +123,8 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
         yield _Needed(_PACKAGE, msg("the package dify-job"), program, public=True)
     for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
         fix = msg(
-            "make {path} (which contains no API key) readable for {user}, or set run_as in the "
-            "job to a user who can read it",
+            "{path} contains no API key: make it readable for {user}, or set run_as in the job to "
+            "a user who can read it",
             path=config,
             user=account.name,
         )

@@ -95,9 +95,20 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
     address, port = address_of(config.listen)
     values = {"address": address, "port": port, "callers": http_callers(config)}
     if changed:
-        say(msg("http: systemd now listens on {address} port {port} for {callers}", **values))
+        say(
+            msg(
+                "http: systemd now listens on {address} port {port}; requests are allowed from {callers}",
+                **values,
+            )
+        )
     else:
-        say(msg("http: unchanged, systemd listens on {address} port {port} for {callers}", **values))
+        say(
+            msg(
+                "http: unchanged, systemd listens on {address} port {port}; requests are allowed from "
+                "{callers}",
+                **values,
+            )
+        )
     say(
         msg("  the interface can only start, stop and query these jobs: {jobs}", jobs=join(", ", config.jobs))
     )

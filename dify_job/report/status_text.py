@@ -304,7 +304,9 @@ def _http(state: HttpSocketStatus) -> str:
     where = state.config.listen if state.config is not None else SOCKET
     if state.listening is False:
         check = command("dify-job", "doctor", *state.jobs[:1])
-        return msg("http: nothing listens on {where}: {command}", where=where, command=check)
+        return msg(
+            "http: nothing listens on {where}; to see the reason, run: {command}", where=where, command=check
+        )
     if len(state.jobs) > _FEW_JOBS:
         return msg("http: {where} serves {number} jobs", where=where, number=len(state.jobs))
     return msg("http: {where} serves {jobs}", where=where, jobs=join(", ", state.jobs))

@@ -246,7 +246,7 @@ def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> Non
     case.host.run("sh", "-ec", f"printf '{harmless}' > {place}/x.conf; systemctl daemon-reload")
     assert case.doctor()["override"][:2] == (
         "ok",
-        f"the drop-in {place}/x.conf changes nothing that the job needs",
+        f"the drop-in {place}/x.conf changes no setting that the job needs",
     )
     case.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
 

@@ -142,7 +142,7 @@ def test_proxy_that_only_the_shell_of_the_caller_has(case: DoctorCase, named: st
         case.assert_found_and_fixed(
             "environment",
             "warn",
-            "no scheduled run has the environment variable HTTP_PROXY, even if your shell sets it",
+            "scheduled runs do not get the environment variable HTTP_PROXY, even if your shell sets it",
             lambda: case.env.update(HTTP_PROXY=proxy.url),
         )
         case.host.run("systemctl", "start", SERVICE)

@@ -73,7 +73,10 @@ def status_of(host: Host, *flags: str, user: str = "alice") -> int:
 
 def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., CommandResult]) -> None:
     output = http().stdout
-    assert "systemd now listens on 127.0.0.1 port 8000 for root and alice on this machine" in output
+    assert (
+        "systemd now listens on 127.0.0.1 port 8000; requests are allowed from root and alice on this machine"
+        in output
+    )
     assert host.server.runs == []
     wait_until_idle(host)
     for user in ("alice", "root"):
@@ -123,7 +126,9 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     http("--http-token-file", token)
     case = DoctorCase(host)
     assert case.doctor()["http"][:2] == (
-        "ok", f"systemd listens on 127.0.0.1:8000 for everybody who has the token in {token}",
+        "ok",
+        ("systemd listens on 127.0.0.1:8000; requests are allowed from "
+        f"everybody who has the token in {token}"),
     )  # fmt: skip
     assert "http: 127.0.0.1:8000 serves daily" in host("status", check=False).stdout
     for level, message, script in (
@@ -142,7 +147,10 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
         case.assert_found_and_fixed("http", level, message, case.sh(script))
     host.run("systemctl", "stop", "dify-job-http.socket")
     done = host("status", check=False)
-    assert (done.code, "nothing listens on 127.0.0.1:8000: dify-job doctor daily" in done.stdout) == (1, True)
+    assert (
+        done.code,
+        "nothing listens on 127.0.0.1:8000; to see the reason, run: dify-job doctor daily" in done.stdout,
+    ) == (1, True)
     [http_status] = json.loads(host("status", "--json", check=False).stdout)["http"]
     assert (http_status["listening"], http_status["listen"], http_status["jobs"]) == (
         False,
@@ -240,7 +248,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Comm
     assert "can be read by other users" in readable.stderr
     host.run("chmod", "600", "/etc/dify-job/http.token")
     output = http(*flags).stdout
-    assert "for everybody who has the token in /etc/dify-job/http.token" in output
+    assert "requests are allowed from everybody who has the token in /etc/dify-job/http.token" in output
     assert TOKEN not in output
     host.run("sh", "-c", output.partition("try it")[2].splitlines()[0])
     assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job.http.service")
@@ -362,7 +370,10 @@ def test_handler_is_sandboxed(host: Host, http: Callable[..., CommandResult]) ->
 def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) -> None:  # noqa: F811
     alice.configure()
     output = alice("install", "--env-file", ".env", "--http").stdout
-    assert "systemd now listens on 127.0.0.1 port 8000 for root and alice on this machine" in output
+    assert (
+        "systemd now listens on 127.0.0.1 port 8000; requests are allowed from root and alice on this machine"
+        in output
+    )
     host = alice.host
     called = shell(host, CALL)
     assert called["success"] is True, called

@@ -364,13 +364,13 @@ def test_inputs_that_the_app_rejects_or_ignores(
 
 
 VERSION = "00000000-0000-4000-8000-000000000000"
-NOT_ITS_FORM = f"the version workflow_id {VERSION} can have another one"
+NOT_ITS_FORM = f"version {VERSION} (workflow_id) can have a different form"
 
 
 @pytest.mark.parametrize(
     ("inputs", "level", "message"),
     [
-        ('topic = "a"', "ok", "fit the app's form"),
+        ('topic = "a"', "ok", "match the app's input form"),
         ("", "warn", "the input topic is required by the app, but has no value"),
         ('topic = "a", topik = "b"', "warn", "so Dify ignores the value"),
         (
@@ -398,23 +398,23 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
             "",
             "",
             "inputs",
-            "edit the setting inputs in {config}:6; the app has these inputs: topic, tone, count, doc, docs",
+            'edit the setting "inputs" in {config}:6; the app has these inputs: topic, tone, count, ',
         ),
         (
             "",
             'topic = "{{ x }}"',
             "inputs",
-            "edit the setting inputs in {config}:6; a template can use these names: ",
+            'edit the setting "inputs" in {config}:6; a template can use these names: ',
         ),
-        ('files = { topic = "/etc/hosts" }', "", "files", "edit the setting files in {config}:5; compare "),
+        ('files = { topic = "/etc/hosts" }', "", "files", 'edit the setting "files" in {config}:5; compare '),
         ('files = { doc = "/no" }', "", "files", "create the missing file so that "),
         (
             'calendar = "x"',
             "",
             "schedule",
-            "edit the setting calendar in {config}:5; write calendar as in systemd.time",
+            'edit the setting "calendar" in {config}:5; write calendar as in systemd.time',
         ),
-        ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter shorter in {config}:6"),
+        ('every = "5min"\njitter = "5min"', "", "schedule", "set a shorter jitter in {config}:6"),
         ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
     ],
 )
@@ -431,7 +431,7 @@ def test_edit_of_a_new_setting_names_the_table_of_the_job(case: DoctorCase) -> N
     lines = case.config.read_text().splitlines()
     case.config.write_text("\n".join(line for line in lines if not line.startswith("inputs")))
     fix = case.doctor()["inputs"][2]
-    assert str(fix).startswith(f"edit the setting inputs in the table [jobs.daily] of {case.config}; ")
+    assert str(fix).startswith(f'edit the setting "inputs" in the table [jobs.daily] of {case.config}; ')
 
 
 def test_missing_or_too_large_file(case: DoctorCase) -> None:

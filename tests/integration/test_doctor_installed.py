@@ -112,7 +112,7 @@ def test_harmless_drop_in_is_no_fault(home: Home) -> None:
     home("install", "--user")
     add_drop_in(home, home.path / "config/systemd/user", "[Service]\nNice=5\n")
     level, message, _ = doctor(home)["override"]
-    assert (level, "changes nothing that the job needs" in message) == ("ok", True)
+    assert (level, "changes no setting that the job needs" in message) == ("ok", True)
 
 
 def test_masked_timer_is_a_failure(home: Home) -> None:
@@ -161,7 +161,7 @@ def test_variable_that_only_the_shell_has_is_reported(home: Home) -> None:
     assert home("install", "--user").code == 0
     home.env = {"REGION": "50% south"}
     level, message, fix = doctor(home)["environment"]
-    assert (level, message.startswith("no scheduled run has the environment variable REGION")) == (
+    assert (level, message.startswith("scheduled runs do not get the environment variable REGION")) == (
         "warn",
         True,
     )

@@ -52,7 +52,9 @@ def test_healthy_interface_names_address_and_callers(check: Check) -> None:
     found = check(HEALTHY)
     assert found is not None
     assert found.severity is Severity.OK
-    assert found.message == "systemd listens on 127.0.0.1:8000 for root on this machine"
+    assert (
+        found.message == "systemd listens on 127.0.0.1:8000; requests are allowed from root on this machine"
+    )
     unknown = check(replace(HEALTHY, listening=None))
     assert unknown is not None
     assert (unknown.severity, "is configured to listen" in unknown.message) == (Severity.OK, True)
@@ -127,7 +129,11 @@ def test_missing_or_bad_token_refuses_everybody(check: Check, tmp_path: Path) ->
     token.chmod(0o600)
     good = check(status)
     assert good is not None
-    assert good.message == f"systemd listens on 127.0.0.1:8000 for everybody who has the token in {token}"
+    assert (
+        good.message
+        == "systemd listens on 127.0.0.1:8000; requests are allowed from everybody who has the token in "
+        f"{token}"
+    )
 
 
 def test_reinstallation_has_the_same_address_token_and_caller(
