@@ -43,7 +43,7 @@ def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
         if "=" not in pair.lstrip("="):
             raise JobError(
                 Outcome.USAGE,
-                msg("{flag} {pair} is not in the form KEY=VALUE", flag=flag, pair=pair),
+                msg("{flag} {pair} must be KEY=VALUE", flag=flag, pair=pair),
                 command("dify-job", name, "--help"),
             )
     return dict(utf8(pair).split("=", 1) for pair in pairs)
@@ -64,7 +64,7 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
         if not found or not key:
             raise JobError(
                 Outcome.USAGE,
-                msg("--file {pair} is not in the form KEY=PATH or KEY=URL", pair=pair),
+                msg("--file {pair} must be KEY=PATH or KEY=URL", pair=pair),
                 command("dify-job", "run", "--help"),
             )
         whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())

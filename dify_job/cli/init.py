@@ -102,7 +102,8 @@ def init(
 ) -> None:
     """Write a commented config for a job, and store its key where nobody else can read it.
 
-    The app's input form is read from the server. printf %s "$KEY" | dify-job init daily --base-url URL
+    It reads the app's input form from the server. Example:
+    printf %s "$KEY" | dify-job init daily --base-url URL
     """
     where = chosen_scope(scope)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
@@ -277,8 +278,8 @@ def _asked_schedule() -> ScheduleConfig:
 def _about(seen: AppProbe, *, offline: bool) -> str:
     if offline:
         return msg(
-            "dify-job did not contact Dify: compare the inputs with the input fields "
-            "of the app's Start node in Dify."
+            "dify-job did not contact Dify. Compare the inputs with the input fields of the app's "
+            "Start node in Dify."
         )
     version = msg(" (Dify {version})", version=seen.version) if seen.version else ""
     return msg("App in Dify: {name}{version}", name=seen.name, version=version)

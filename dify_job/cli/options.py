@@ -271,7 +271,7 @@ def schedule_of_flags(
     if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
         raise JobError(
             Outcome.USAGE,
-            msg("--every, --calendar and --cron exclude one another"),
+            msg("--every, --calendar and --cron cannot be used together"),
             msg("give only one of --every, --calendar and --cron"),
         )
     if not set_flags:

@@ -154,7 +154,7 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
     create += [f"--from-file=api_key={job.key.file or 'KEYFILE'}"]
     echo_err(
         msg(
-            "{name}: create the secret with the API key once: {command}",
+            "{name}: before the first run, create the secret with the API key: {command}",
             name=job.name,
             command=Command(create),
         )
@@ -219,7 +219,7 @@ def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
     if is_foreign:
         echo_err(
             msg(
-                "{path} was not changed, because {command} did not write it",
+                "{path} was not changed, because it does not come from {command}",
                 path=path,
                 command=command("dify-job", "render"),
             )

@@ -43,7 +43,7 @@ def status(
     or is not installed as configured.
     """
     if watch and as_json:
-        raise click.UsageError(msg("--watch and --json exclude one another."))
+        raise click.UsageError(msg("--watch and --json cannot be used together."))
 
     def look() -> HostStatus:
         return host_status(

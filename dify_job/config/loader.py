@@ -237,7 +237,7 @@ def _mistakes_in(layer: _Layer) -> Iterator[str]:
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             yield msg(
-                "{place}: the settings {keys} exclude one another, so remove all but one",
+                "{place}: the settings {keys} cannot be used together, so remove all but one",
                 place=layer.place(given[1]),
                 keys=join(", ", given),
             )
@@ -322,7 +322,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
             raise JobError(
                 Outcome.CONFIG,
                 about(error, origins[key].where),
-                msg("write the variable for example as {example}", example=examples[key]),
+                msg("write the variable like this: {example}", example=examples[key]),
             ) from None
     job = _build("default", values, origins, flags, Path(), environment.key)
     return Config(

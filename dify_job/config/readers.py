@@ -193,8 +193,8 @@ url_files = each(
         (
             lambda item: item.startswith(URL_FILE) and file_of(item).is_absolute(),
             lambda _: msg(
-                "{setting} must name a file (mode 0600, one apprise URL per line), written "
-                "as {prefix}/etc/dify-job/notify.urls",
+                "{setting} must name a file (mode 0600, one apprise URL per line), such as "
+                "{prefix}/etc/dify-job/notify.urls",
                 prefix=URL_FILE,
                 setting=THE_VALUE,
             ),
@@ -524,7 +524,7 @@ run_path = checked(
     (
         lambda value: value.split(".")[0] in _PARTS_OF_A_RUN,
         lambda value: msg(
-            "{setting} is {value!r}, which no run has; a path begins with one of {steps}",
+            "{setting} is {value!r}, but a path in a run begins with one of {steps}",
             value=value,
             steps=join(", ", _PARTS_OF_A_RUN),
             setting=THE_VALUE,

@@ -260,7 +260,7 @@ SETTINGS = (
         installed=lambda headers: sorted(map(str, header_files(headers))) or _OMITTED,
         local=Local(
             lambda headers: next(iter(header_files(headers)), None),
-            msg("write header values that are not secret into the configuration"),
+            msg("if the header value is not secret, write it into the configuration"),
         ),
     ),
     Setting(

@@ -65,7 +65,11 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
                     name=job.name,
                     variable=source.env,
                 ),
-                msg("export {variable}=app-..., or name a file in api_key_file", variable=source.env),
+                msg(
+                    "set the variable (export {variable}=app-...), or set api_key_file to a file with the "
+                    "API key",
+                    variable=source.env,
+                ),
             )
         return check_key(environ[source.env], msg("the environment variable {name}", name=source.env))
     if source.inline is not None:
@@ -170,7 +174,7 @@ def check_key(text: str, where: str) -> Secret:
                 "that an API key cannot contain",
                 where=where,
             ),
-            msg("write the API key again, without anything before or after it: printf %s app-..."),
+            _KEY_ALONE,
         )
     return Secret(key)
 

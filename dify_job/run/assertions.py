@@ -54,10 +54,7 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
         message=msg(
             "workflow succeeded, but its result is not as expected: {faults}", faults=join("; ", faults)
         ),
-        hint=msg(
-            "look at the run in the app's Logs in Dify; the setting expect in the job's "
-            "configuration says what a result must have"
-        ),
+        hint=msg('compare the run in the app\'s Logs in Dify with the setting "expect" of the job'),
     )
 
 

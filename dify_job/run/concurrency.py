@@ -82,8 +82,8 @@ class ConcurrencyGuard:
             return (
                 unknown(
                     msg(
-                        "an earlier process of this job was lost, and its run cannot be found "
-                        "because end_user is fixed"
+                        "an earlier process of this job ended without recording an outcome, and its run "
+                        "cannot be found, because end_user is fixed"
                     )
                 )
                 if lost

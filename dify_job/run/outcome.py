@@ -97,7 +97,10 @@ _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "trigger_workflow_service_mode_unavailable": (
         Outcome.CONFIG,
         lambda said: msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said),
-        msg("change the workflow's start node to User Input; dify-job replaces the trigger"),
+        msg(
+            "replace the trigger of the workflow with a User Input node; the schedule of dify-job "
+            "then starts the workflow"
+        ),
     ),
     "provider_not_initialize": _NO_MODEL,
     "model_currently_not_support": _NO_MODEL,
@@ -255,8 +258,8 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
         case models.PAUSED:
             return RunOutcome(
                 Outcome.PAUSED,
-                msg("workflow is paused until a person answers its form"),
-                msg("answer the form in Dify. A scheduled workflow should not contain a human-input node"),
+                msg("workflow is paused until a person fills in its form"),
+                msg("fill in the form in Dify. A scheduled workflow should not contain a Human Input node"),
             )
     return RunOutcome(
         Outcome.PROTOCOL,
@@ -331,7 +334,7 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
         return RunOutcome(
             Outcome.CONFIG,
             msg(
-                "Dify cannot run the version workflow_id {workflow_id}: {said}",
+                "Dify cannot run version {workflow_id} of the workflow (workflow_id): {said}",
                 workflow_id=options.workflow_id,
                 said=said,
             ),

@@ -74,7 +74,7 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
             Outcome.USAGE if by_flag else Outcome.CONFIG,
             msg("the output file cannot be -: without an output file, the result goes to standard output"),
             msg(
-                "remove the output file; to print a single value, run: {command}",
+                "leave out the output file; to print a single value, run: {command}",
                 command=command("dify-job", "run", "--print", "outputs.NAME"),
             ),
         )

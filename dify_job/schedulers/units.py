@@ -96,8 +96,8 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key of job {job} is encrypted, which only system units of systemd "
-                "{minimum} or newer can decrypt",
+                "the API key of job {job} is encrypted, but only system units of systemd {minimum} or "
+                "newer can decrypt it",
                 job=plan.job,
                 minimum=ENCRYPTED_SINCE,
             ),
@@ -197,8 +197,8 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     if can_be_held_back(plan) and version < _TRIGGER:
         found.append(
             msg(
-                "systemd {version} does not tell dify-job who started the unit, so {command} "
-                "also runs only if the job is due",
+                "systemd {version} does not report to dify-job who started the unit, so even "
+                "{command} starts a run only if the job is due",
                 version=version,
                 command=command("systemctl", "start"),
             )

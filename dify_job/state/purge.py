@@ -80,7 +80,7 @@ def _report_what_is_left(base: Path, failures: Sequence[OSError], holders: Mappi
         busy = join(", ", (f"{job} ({holder})" for job, holder in holders.items()))
         texts.append(msg("the state of {jobs} was not removed, because a run uses it", jobs=busy))
     if failures:
-        look = msg("look at the directory: {command}", command=command("ls", "-la", str(base)))
+        look = msg("to see what was not removed, run: {command}", command=command("ls", "-la", str(base)))
         raise JobError(Outcome.CANNOT_WRITE, join("; ", texts), disk_error_hint(failures[0], base, look))
     if holders:
         raise JobError(Outcome.BUSY, join("; ", texts), msg("repeat the command when the run has ended"))

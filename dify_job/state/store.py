@@ -80,7 +80,7 @@ class InFlight(NamedTuple):
     def ended(self) -> Message:
         """Why its end is not recorded, as a part of a sentence."""
         if self.reported is None:
-            return msg("the process of the earlier run was lost")
+            return msg("the process of the earlier run ended without recording an outcome")
         return msg("the earlier run was reported as {outcome}", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:

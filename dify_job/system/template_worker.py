@@ -78,8 +78,8 @@ def _env(job: str, allowed: list[str], variables: Mapping[str, str]) -> Callable
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "a template of job {job} reads the environment variable {name}, which env of "
-                    "the job does not list",
+                    'a template of job {job} reads the environment variable {name}, but the setting "env" '
+                    "of the job does not list it",
                     job=job,
                     name=name,
                 ),

@@ -192,7 +192,7 @@ def locked(directory: Path) -> Iterator[None]:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg("{path} cannot be opened: {reason}", path=path, reason=error.strerror),
-            obstacle_hint(error, path, msg("run the install as root, or with --user")),
+            obstacle_hint(error, path, msg("run the command as root, or with --user")),
         ) from None
     _held.add(path)
     try:

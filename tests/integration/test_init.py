@@ -123,8 +123,8 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: FakeDif
         (["-i", "tone=loud"], "the input tone must be one of 'dry', 'warm'"),
         (["-i", "topic=" + "x" * 49], "the input topic has 49 characters, but the app allows at most 48"),
         (["-i", "topik=x"], "has no such input"),
-        (["-i", "topic"], "-i topic is not in the form KEY=VALUE"),
-        (["--every", "2h", "--cron", "0 7 * * *"], "exclude one another"),
+        (["-i", "topic"], "-i topic must be KEY=VALUE"),
+        (["--every", "2h", "--cron", "0 7 * * *"], "cannot be used together"),
         (["--base-url", "ftp://x"], "--base-url"),
     ],
 )

@@ -103,7 +103,10 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
         ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no setting 'atempts'"),
         ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number of at least 1"),
         ('[jobs.a]\napi_key = "app-x"\n', ":2: the API key must not be in the configuration"),
-        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: the settings every, cron exclude one another"),
+        (
+            '[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n',
+            ":3: the settings every, cron cannot be used together",
+        ),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not contain a user or password"),
         ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone is 'Mars/Base', a time zone"),
