@@ -99,7 +99,7 @@ def check_journal(context: HostContext) -> Problem:
     return warn(
         text,
         msg(
-            "to give {user} this permission from the next login on, run: {command}",
+            "to give {user} this permission, run the command and log in again: {command}",
             user=name,
             command=command("usermod", "-aG", "systemd-journal", name, needs_root=True),
         ),

@@ -72,7 +72,7 @@ def check_last_run(context: HostContext) -> Problem:
         )
     elif again is RetrySafety.NOT_SAFE:
         text = msg(
-            "the last run ended with {outcome}: {message}. Do not start it again blindly",
+            "the last run ended with {outcome}: {message}. Before you start it again, check the run in Dify",
             outcome=outcome,
             message=last.message_text,
         )
@@ -88,11 +88,11 @@ def check_in_flight(context: HostContext) -> Problem | None:
         return None
     run = left.workflow_run_id or msg("run ID unknown")
     text = msg(
-        "the outcome of an earlier run is unknown ({run}); the next run first asks Dify how it ended", run=run
+        "the outcome of an earlier run is unknown ({run}). Before the next run starts, "
+        "dify-job asks Dify for that outcome",
+        run=run,
     )
-    return warn(
-        text, msg("look for the run in the app's Logs in Dify, or let the next run of the job find out")
-    )
+    return warn(text, msg("look for the run in the app's Logs in Dify, or wait for the job's next run"))
 
 
 def check_missed_runs(context: HostContext) -> Problem | None:

@@ -96,7 +96,10 @@ def check_sync(context: HostContext) -> Problem:
             ),
         )
         fix = _uninstall(context, context.installed[1][1])
-        return fail(msg("the job is installed twice ({where}), so each run starts twice", where=where), fix)
+        return fail(
+            msg("the job is installed twice ({where}), so it runs twice each time", where=where),
+            fix,
+        )
     edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
     if edited:
         text = msg(

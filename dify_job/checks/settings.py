@@ -188,7 +188,7 @@ def check_apprise(context: HostContext) -> Problem | None:
     """Check that the job's interpreter has the library that sends notifications."""
     notify = context.job.notify
     if not notify.files:
-        return ok(msg("a healthchecks URL is notified of each run")) if notify.healthchecks else None
+        return ok(msg("dify-job pings the healthchecks URL at each run")) if notify.healthchecks else None
     if missing_module(context, "apprise"):
         python = context.python or Path(sys.executable)
         of_python3 = ("python3", "-m", "pip", "--python", str(python))
@@ -257,8 +257,8 @@ def check_schedule(context: HostContext) -> Problem:
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         key = _schedule_key(job)
         fix = msg(
-            'edit the setting "{key}" in {place} to a time outside that hour; to see the upcoming '
-            "runs, run: {command}",
+            'change the setting "{key}" in {place} to a time that the clock change does not affect; to see '
+            "the upcoming runs, run: {command}",
             key=key,
             place=place_of(job, key),
             command=command("dify-job", "next", job.name),

@@ -144,8 +144,8 @@ def cron_of(calendar: str) -> str:
     if not every_day and not every_weekday:
         raise ValueError(
             msg(
-                "a cron line with a day of the month and a weekday runs on either of them, "
-                "not only on days that are both"
+                "a crontab line cannot require both a day of the month and a weekday, "
+                "because cron runs it when one of them matches"
             )
         )
     weekdays = {(day + 1) % 7 for day in fields.weekdays}
@@ -209,7 +209,7 @@ def _numbers(
         if slash and int(step) > end - start:
             meant = msg('; perhaps you mean every = "{step}min"', step=step) if name == "minute" else ""
             raise ValueError(
-                msg("the step of {part!r} is longer than its range{meant}", part=part, meant=meant)
+                msg("in {part!r}, the step is longer than the range{meant}", part=part, meant=meant)
             )
         numbers = range(start, end + 1, int(step or 1))
         found |= {number % 7 for number in numbers} if name == "day of week" else set(numbers)

@@ -71,7 +71,7 @@ def grid_of(every: float) -> int:
         raise _refused(
             every,
             msg(
-                "the setting every is {every!r}, which needs too many lines of calendar times",
+                "the setting every is {every!r}, which needs too many OnCalendar= lines in the timer",
                 every=timespan_text(every),
             ),
         )

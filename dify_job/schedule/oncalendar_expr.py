@@ -60,13 +60,15 @@ def parsed(expression: str) -> BaseIterator:
         fields = BaseIterator(head, _EPOCH)
         fields.days -= {0}  # the library counts ~3/1 on to 0
         for step in _steps_too_long(head):
-            raise _refused(expression, msg("the step /{step} is longer than its range", step=step))
+            raise _refused(
+                expression, msg("the step /{step} is longer than the range of its field", step=step)
+            )
         next(fields)
     except (OnCalendarError, ValueError, IndexError):
         why = (
             msg("the expression has fractions of a second")
             if re.search(r":\d+\.\d", head)
-            else msg("this is not a calendar expression of systemd")
+            else msg("it is not a calendar expression of systemd.time(7)")
         )
         raise _refused(expression, why) from None
     except StopIteration:

@@ -104,7 +104,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
                 raise JobError(
                     Outcome.REJECTED,
                     msg(
-                        "the setting calendar is {expression!r}, which cannot be a crontab line: {error}",
+                        "the setting calendar is {expression!r}, which cron cannot express: {error}",
                         expression=expression,
                         error=error,
                     ),

@@ -418,7 +418,8 @@ def _plain(word: str) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "{word!r} cannot be in a crontab line, where {special!r} has a special meaning",
+                "a crontab line cannot contain {word!r}, because cron or the shell gives "
+                "{special!r} a special meaning",
                 word=word,
                 special=special[0],
             ),

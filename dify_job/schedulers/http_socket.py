@@ -93,7 +93,7 @@ def address_of(listen: str) -> tuple[str, int]:
         raise JobError(
             Outcome.USAGE,
             msg("--http-listen {listen!r} is not an address with a port", listen=listen),
-            msg("write it for example as 127.0.0.1:8000"),
+            msg("write an IP address and a port, as in 127.0.0.1:8000"),
         )
     return str(address), int(found["port"])
 
@@ -128,7 +128,8 @@ def render_http_socket(
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the service cannot read the token file {path}, because it has a /tmp of its own",
+                "the service cannot read the token file {path}, because the service has "
+                "a private /tmp (PrivateTmp=)",
                 path=hidden,
             ),
             msg("store the token in another directory, such as /etc/dify-job/http.token"),

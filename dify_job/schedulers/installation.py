@@ -229,13 +229,16 @@ def _overruled(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
     """Yield an error where a file of config.d that is read later sets other values than install would."""
     for each in ready:
         for file in each.managed_files:
-            if file.path.parent.name == "config.d" and file.after is not None and _is_overruled(file, each):
+            if file.path.parent.name != "config.d" or file.after is None:
+                continue
+            if (later := _overruling(file, each)) is not None:
                 yield JobError(
                     Outcome.CONFIG,
                     msg(
-                        "a later file in {directory} sets other values for job {job}",
-                        directory=file.path.parent,
+                        "the new settings of job {job} would have no effect, because {file} is read later "
+                        "and sets other values",
                         job=each.job.name,
+                        file=later,
                     ),
                     msg(
                         "to see which file sets each value, run: {command}",
@@ -251,7 +254,7 @@ def _overruled(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                 )
 
 
-def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
+def _overruling(file: FileChange, each: PreparedJob) -> Path | None:
     own = tomllib.loads((file.after or b"").decode())["jobs"][each.job.name]
     removed = {change.path for change in each.managed_files if change.after is None}
     for later in sorted({*file.path.parent.glob("*.toml")} - removed):
@@ -263,8 +266,8 @@ def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
             continue
         other_schedule = table.keys() & SCHEDULE_KINDS and own.keys() & SCHEDULE_KINDS
         if other_schedule or any(table.get(key, value) != value for key, value in own.items()):
-            return True
-    return False
+            return later
+    return None
 
 
 def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterator[JobError]:
@@ -288,7 +291,8 @@ def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterat
                 yield JobError(
                     Outcome.CONFIG,
                     msg(
-                        "job {job} is already installed with {what}; with both it would run twice",
+                        "job {job} is already installed with {what}, and a second "
+                        "installation would run it twice",
                         job=one.job,
                         what=what,
                     ),

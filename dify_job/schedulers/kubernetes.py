@@ -98,7 +98,7 @@ def render_manifests(
         raise _no_pod(
             job,
             msg("its inputs are larger than 1 MiB, the limit of a ConfigMap"),
-            msg("pass large inputs as files with a URL"),
+            msg("put large inputs into files, and give the http or https addresses of the files"),
         )
     print_of = fingerprint(repr((times._asdict(), job.timeout, values["config"], cluster)))
     return (

@@ -204,7 +204,9 @@ def replacement_errors(
     if seen.is_foreign or seen.found is FileState.UNREADABLE:
         yield JobError(
             Outcome.CONFIG,
-            msg("{path} exists already, and dify-job did not write it", path=path),
+            msg(
+                "{path} exists and was not written by dify-job, so dify-job does not overwrite it", path=path
+            ),
             msg("rename the job, or rename that file: mv {path} {path}.bak", path=shlex.quote(str(path))),
         )
     if seen.found is FileState.EDITED and not overwrite_edits:

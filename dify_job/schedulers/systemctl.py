@@ -316,7 +316,7 @@ def verify(
                     reason=complaints[0].replace(f"{scratch}/", ""),
                 ),
                 msg(
-                    "to see the units, which were written for systemd {version}, use --dry-run",
+                    "to see the units for systemd {version}, use --dry-run",
                     version=rendered_for,
                 ),
             )

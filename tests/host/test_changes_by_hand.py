@@ -66,7 +66,7 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
     assert "edited by hand" in host("install", check=False).stderr
     host.machine.write(f"{UNITS}/{TIMER}", whole.partition("\n")[2])
     refused = host("install", "--overwrite-edits", check=False)
-    assert (refused.code, "dify-job did not write it" in refused.stderr) == (78, True)
+    assert (refused.code, "was not written by dify-job" in refused.stderr) == (78, True)
     host.machine.write(f"{UNITS}/{TIMER}", whole)
     unread = host("install", "--check", check=False)
     assert (unread.code, unread.stdout) == (1, f"{TIMER} changed on disk since systemd read it\n")

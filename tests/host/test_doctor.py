@@ -592,7 +592,7 @@ def test_job_installed_in_two_schedulers(cron_case: DoctorCase) -> None:
     fix = cron_case.assert_found_and_fixed(
         "units",
         "fail",
-        "so each run starts twice",
+        "so it runs twice each time",
         cron_case.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily"),
     )
     assert fix == "dify-job uninstall daily --backend cron --system"

@@ -173,7 +173,9 @@ def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # no
     case.paste(command_in(fix))
     after = case.doctor()
     assert (after["backend"][0], after["enabled"][1]) == ("ok", "cron starts the job")
-    assert not case.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
+    assert not case.host.machine.exists(f"/etc/systemd/system/{TIMER}"), (
+        "a second installation would run it twice"
+    )
 
 
 SYSLOG = """\
@@ -264,7 +266,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
     level, message, fix = own.doctor()["units"]
     assert (level, message) == (
         "fail",
-        "the job is installed twice (systemd (user) and systemd (system)), so each run starts twice",
+        "the job is installed twice (systemd (user) and systemd (system)), so it runs twice each time",
     )
     assert fix == "sudo dify-job uninstall daily --backend systemd --system"
     own.paste(fix)

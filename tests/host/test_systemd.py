@@ -200,7 +200,7 @@ def test_foreign_and_edited_units_are_refused(host: Host) -> None:
     host.machine.write("/etc/systemd/system/dify-job-daily.service", "[Service]\nExecStart=/bin/true\n")
     refused = host("install", check=False)
     assert refused.code == 78
-    assert "dify-job did not write it" in refused.stderr
+    assert "was not written by dify-job" in refused.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-daily.timer")
     host("uninstall", "daily")
     assert host.machine.exists("/etc/systemd/system/dify-job-daily.service")

@@ -153,7 +153,7 @@ def test_refused_install_changes_nothing(home: Home) -> None:
     before = home.all_files()
     done = home("install", "--user")
     assert done.code == 78
-    assert "dify-job-weekly.timer exists already, and dify-job did not write it" in done.stderr
+    assert "dify-job-weekly.timer exists and was not written by dify-job" in done.stderr
     assert home.all_files() == before
     assert home.manager.active() == set()
 
@@ -194,7 +194,7 @@ def test_job_cannot_be_installed_with_both_back_ends(home: Home) -> None:
     assert home("install", "--user", "--backend", "cron").code == 0
     second = home("install", "--user", "--backend", "systemd")
     assert second.code == 78
-    assert "with both it would run twice" in second.stderr
+    assert "a second installation would run it twice" in second.stderr
     assert home.manager.active() == set()
 
 
@@ -526,7 +526,10 @@ def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> Non
         file.rename(units / file.name)
     done = home("install", "--user")
     assert done.code == 78
-    assert "is already installed with systemd as a system job; with both it would run twice" in done.stderr
+    assert (
+        "is already installed with systemd as a system job, and a second installation would run it twice"
+        in done.stderr
+    )
     assert not list(home.manager.units.glob("dify-job-*"))
 
 

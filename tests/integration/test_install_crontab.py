@@ -264,7 +264,7 @@ def test_symlink_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFi
     target = directory.parent / "precious"
     target.write_text("precious")
     (directory / "dify-job-daily").symlink_to(target)
-    with pytest.raises(JobError, match="exists already, and dify-job did not write it"):
+    with pytest.raises(JobError, match="exists and was not written by dify-job"):
         install(scheduler, job_spec())
     uninstall(scheduler, "daily")
     assert target.read_text() == "precious"

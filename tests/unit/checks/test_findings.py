@@ -284,7 +284,7 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
     assert check.severity is Severity.FAIL
     assert (
         check.message
-        == "the job is installed twice (cron (user) and cron (system)), so each run starts twice"
+        == "the job is installed twice (cron (user) and cron (system)), so it runs twice each time"
     )
     elsewhere = HostContext.of(make_job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]

@@ -85,7 +85,7 @@ def test_cron_expression_becomes_calendars(expression: str, lines: tuple[str, ..
     ("expression", "why"),
     [
         ("*/90 * * * *", 'every = "90min"'),
-        ("* */24 * * *", "longer than its range"),
+        ("* */24 * * *", "longer than the range"),
         ("5/15 * * * *", "write 5-59/15"),
         ("0 0 30 2 *", "never comes"),
         ("0 0 31 4,6,9,11 *", "never comes"),

@@ -65,7 +65,7 @@ def test_token_file_below_a_home_can_be_read_by_the_service(token: str, protect:
 
 def test_token_file_hidden_from_the_service_is_rejected() -> None:
     for path in ("/tmp/http.token", "/var/tmp/t"):
-        with pytest.raises(JobError, match="has a /tmp of its own"):
+        with pytest.raises(JobError, match="has a private /tmp"):
             render_http_socket(replace(CONFIG, token_file=Path(path)), Scope.SYSTEM, 252, PLACES)
 
 

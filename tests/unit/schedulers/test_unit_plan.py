@@ -227,8 +227,8 @@ def test_one_reload_for_all_that_is_installed_and_removed(installed: ObservedUni
 @pytest.mark.parametrize(
     ("found", "overwrite", "refused"),
     [
-        (FileState.FOREIGN, True, "exists already, and dify-job did not write it"),
-        (FileState.UNREADABLE, True, "exists already, and dify-job did not write it"),
+        (FileState.FOREIGN, True, "exists and was not written by dify-job"),
+        (FileState.UNREADABLE, True, "exists and was not written by dify-job"),
         (FileState.EDITED, False, "was edited by hand"),
         (FileState.EDITED, True, ""),
     ],
