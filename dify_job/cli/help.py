@@ -153,7 +153,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job exit-codes --json", msg("Print JSON.")),
     ),
     "init": (
-        ("dify-job init daily", msg("Ask for address, API key and inputs.")),
+        ("dify-job init daily", msg("Ask for the server address, API key and inputs.")),
         ("sudo dify-job init daily --system", msg("Create a system job.")),
     ),
     "secret": (

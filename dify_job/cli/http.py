@@ -57,7 +57,10 @@ def http(
         raise JobError(
             Outcome.USAGE,
             msg("dify-job http needs --config"),
-            msg("do not run this command by hand: install --http writes a unit that gives --config"),
+            msg(
+                "do not run this command by hand. systemd runs it with --config, in the "
+                "unit that install --http writes"
+            ),
         )
     config = options.config_path
     try:

@@ -76,7 +76,9 @@ class _Place:
 @click.option(
     "--offline",
     is_flag=True,
-    help=msg("Do not contact the server: neither check the API key nor read the app's form."),
+    help=msg(
+        "Do not contact the server: skip the check of the API key, and do not read the app's input fields."
+    ),
 )
 @click.option(
     "--user", "scope", flag_value="user", help=msg("Create a job of your own (default for other users).")

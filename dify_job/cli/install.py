@@ -99,7 +99,7 @@ def install(
     http_listen: str,
     http_token_file: Path | None,
 ) -> int:
-    """Install the timers or crontab entries of jobs: all of the config, or those named.
+    """Install the systemd timers or crontab entries of the named jobs, or of all jobs in the configuration.
 
     Nothing runs at once. Installing again changes what differs and nothing else.
     """

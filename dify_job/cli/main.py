@@ -43,9 +43,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
             "render",
             msg("Print the jobs' units, crontab entries or manifests for another host."),
         ),
-        "http": ("http", "http", msg("Answer one HTTP request (used by the unit of install --http).")),
+        "http": ("http", "http", msg("Answer one HTTP request (for the systemd unit of install --http).")),
     },
-    msg("Look"): {
+    msg("Inspect"): {
         "status": ("status", "status", msg("Show what failed, why, and what runs next.")),
         "history": ("history", "history", msg("Show past runs and why they failed.")),
         "logs": ("logs", "logs", msg("Show the log of one job or of all jobs.")),

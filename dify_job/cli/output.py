@@ -83,7 +83,7 @@ def _put(text: str) -> None:
             _write_all(sys.stdout, data)
             _write_all(sys.stdout, b"\n")
     except BrokenPipeError:
-        raise BrokenStdoutError(msg("the program that reads it has ended")) from None
+        raise BrokenStdoutError(msg("the program that reads from the pipe has ended")) from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
 

@@ -58,7 +58,7 @@ from .output import echo, echo_data, echo_err, echo_error
 @click.option("--user", "user", is_flag=True, help=msg("Print user units, or a block for a user's crontab."))
 @click.option("--image", metavar="REF", help=msg("Set the container image that has dify-job (Kubernetes)."))
 @click.option(
-    "--namespace", metavar="NAME", help=msg("Set the namespace (Kubernetes; default: that of kubectl).")
+    "--namespace", metavar="NAME", help=msg("Set the namespace (Kubernetes; default: kubectl's namespace).")
 )
 @pass_globals
 def render(

@@ -118,7 +118,7 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
     given, is_secret, found, me = path, private, path.stat(), os.geteuid()
     if _is_mounted_secret(path):
         return msg(
-            "mount {path} with mode 0400, so that only its user can read it (Kubernetes: defaultMode)",
+            "mount {path} with mode 0400, so that no other user can read it (Kubernetes: defaultMode)",
             path=path,
         )
     if fault_of_file(path, found, path, private=private, user=user) is None:

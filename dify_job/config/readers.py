@@ -307,7 +307,7 @@ def path(value: Any) -> Path:
     except RuntimeError as error:  # ~nobody-of-this-name
         raise ValueError(
             msg(
-                "{setting} is {value!r}: its home directory cannot be found: {error}",
+                "{setting} is {value!r}, but the home directory in this path cannot be found: {error}",
                 value=value,
                 error=error,
                 setting=THE_VALUE,
@@ -519,7 +519,7 @@ run_path = checked(
     lambda value: value,
     (
         lambda value: isinstance(value, str) and value,
-        lambda _: msg('{setting} must be a path in the run, such as "outputs.result"', setting=THE_VALUE),
+        lambda _: msg('{setting} must name a value of the run, such as "outputs.result"', setting=THE_VALUE),
     ),
     (
         lambda value: value.split(".")[0] in _PARTS_OF_A_RUN,

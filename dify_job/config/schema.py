@@ -372,7 +372,10 @@ SETTINGS = (
         ),
         write=toml_writer.written_table,
         installed=lambda metrics: _OMITTED if metrics.textfile is None else str(metrics.textfile),
-        local=Local(lambda metrics: metrics.textfile, msg("remove metrics; kube-state-metrics counts Jobs")),
+        local=Local(
+            lambda metrics: metrics.textfile,
+            msg("remove metrics from the job, and use the metrics of kube-state-metrics instead"),
+        ),
     ),
     Setting(
         "console_url",

@@ -82,8 +82,8 @@ class ConcurrencyGuard:
             return (
                 unknown(
                     msg(
-                        "an earlier process of this job ended without recording an outcome, and its run "
-                        "cannot be found, because end_user is fixed"
+                        "an earlier process of this job ended without recording an outcome, and dify-job "
+                        "cannot find its run, because the job sets end_user"
                     )
                 )
                 if lost

@@ -151,7 +151,7 @@ class Downloader:
                 return msg("the file's server answered HTTP {status}", status=status)
             case ConnectionLost(reason=reason):
                 return reason
-        return msg("the server's answer is not a file")
+        return msg("the server did not return a file")
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:

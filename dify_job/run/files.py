@@ -136,10 +136,14 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
         )
     method = "remote_url" if file.url else "local_file"
     if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
-        how = "addresses" if file.url else "uploads"
+        if file.url:
+            return msg(
+                "the app takes only uploaded files for the input {key}, not the address {file}",
+                file=display_name(file),
+                key=field.variable,
+            )
         return msg(
-            "the app does not allow {how} for the input {key}, so it cannot take {file}",
-            how=how,
+            "the app takes only http or https addresses for the input {key}, not the file {file}",
             file=display_name(file),
             key=field.variable,
         )
@@ -179,7 +183,7 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
         elif field.kind == "file" and len(given) > 1:
             mistakes.append(
                 msg(
-                    "the input {key} takes one file, but the job has {count} for it",
+                    "the input {key} takes one file, but the job gives {count} files",
                     key=key,
                     count=len(given),
                 )
@@ -187,7 +191,7 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
         elif field.max_length is not None and len(given) > field.max_length:
             mistakes.append(
                 msg(
-                    "the input {key} takes at most {maximum} files, but the job has {count} for it",
+                    "the input {key} takes at most {maximum} files, but the job gives {count} files",
                     key=key,
                     maximum=field.max_length,
                     count=len(given),

@@ -93,7 +93,10 @@ class Notification(NamedTuple):
     def body(self) -> Message:
         """A few lines for a person."""
         run = self.run
-        retry = {RetrySafety.SAFE: msg("retry: safe"), RetrySafety.NOT_SAFE: msg("retry: never blindly")}
+        retry = {
+            RetrySafety.SAFE: msg("retry: safe"),
+            RetrySafety.NOT_SAFE: msg("retry: only after you checked the run in Dify"),
+        }
         lines = (
             run.message_text,
             run.hint_text,

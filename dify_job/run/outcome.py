@@ -82,7 +82,7 @@ _BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "workflow_version_execution_not_allowed": (
         Outcome.DENIED,
         lambda said: msg("the Dify plan does not allow this call: {said}", said=said),
-        msg("remove workflow_id, or change the plan"),
+        msg("remove workflow_id, or change the Dify plan"),
     ),
     "not_workflow_app": (
         Outcome.CONFIG,
@@ -232,7 +232,7 @@ def unknown(why: str) -> RunOutcome:
 
 def cancelled(signum: int) -> RunOutcome:
     """Return the outcome of a signal that came before anything was sent."""
-    return RunOutcome(Outcome.CANCELLED, msg("the run was cancelled; no run had been started"), signum=signum)
+    return RunOutcome(Outcome.CANCELLED, msg("the run was cancelled before it was started"), signum=signum)
 
 
 def rejected_run(run: WorkflowRun) -> RunOutcome:
@@ -461,8 +461,8 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(
-                "the server redirects the request ({said}), and dify-job does not follow, since "
-                "that could send the API key to another server",
+                "the server redirects the request ({said}). dify-job does not follow "
+                "redirects, because another server could then get the API key",
                 said=said,
             ),
             msg(

@@ -166,10 +166,10 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
     else:
         outcome = "killed" if ending.unknown and left is not None else "not-started"
         message = (
-            msg("the unit {unit} failed without a result of its run", unit=ending.unit)
+            msg("the unit {unit} failed, and dify-job reported no result", unit=ending.unit)
             if ending.unknown
             else msg(
-                "the unit {unit} failed without a result of its run: systemd reports {result}",
+                "the unit {unit} failed, and dify-job reported no result; systemd reports {result}",
                 unit=ending.unit,
                 result=ending.result,
             )

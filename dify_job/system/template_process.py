@@ -121,7 +121,8 @@ def _unfinished(where: str, ended_by: int | None) -> JobError:
     return JobError(
         Outcome.CONFIG,
         msg(
-            "{where}: the template could not be rendered, because its process ended with {how}",
+            "{where}: the template could not be rendered, because the process that "
+            "rendered it ended with {how}",
             where=where,
             how=how,
         ),

@@ -457,10 +457,10 @@ def test_missing_or_too_large_file(case: DoctorCase) -> None:
     [
         ('dok = "/etc/hosts"', "no input dok for the file"),
         ('topic = "/etc/hosts"', "the input topic takes no file"),
-        ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, but the job has 2 for it"),
+        ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, but the job gives 2 files"),
         (
             'docs = ["/etc/hosts", "/etc/hosts", "/etc/hosts"]',
-            "the input docs takes at most 2 files, but the job has 3 for it",
+            "the input docs takes at most 2 files, but the job gives 3 files",
         ),
         ('doc = "/etc"', "it is not a regular file"),
     ],

@@ -158,8 +158,8 @@ def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: FakeDi
     [
         ("app-file", "nope", "a.txt", "no input nope"),
         ("app-echo", "text", "a.txt", "takes no file, because its type is text-input"),
-        ("app-file", "doc", ["a.txt", "b.png"], "takes one file, but the job has 2 for it"),
-        ("app-file", "docs", ["a.txt"] * 6, "takes at most 5 files, but the job has 6 for it"),
+        ("app-file", "doc", ["a.txt", "b.png"], "takes one file, but the job gives 2 files"),
+        ("app-file", "docs", ["a.txt"] * 6, "takes at most 5 files, but the job gives 6 files"),
         ("app-image", "doc", "a.txt", "has the type document, but the input doc takes only image"),
         (
             "app-file",
@@ -323,7 +323,7 @@ def test_signal_aborts_an_upload(dify_job: Command, tmp_path: Path, signum: int)
         began = time.monotonic()
         ran = dify_job.signal_when(process, lambda: "/v1/files/upload" in server.paths, signum)
     assert ran.code == 128 + signum
-    assert "no run had been started" in ran.result["message"]
+    assert "before it was started" in ran.result["message"]
     assert time.monotonic() - began < 25
 
 

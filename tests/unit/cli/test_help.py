@@ -54,7 +54,9 @@ def test_global_options_are_listed_on_the_first_page_only(path: str) -> None:
 
 def test_first_page_groups_the_commands_by_task() -> None:
     text = page("")
-    places = [text.index(f"\n{heading}:\n") for heading in ("Options", "Run", "Schedule", "Look", "Set up")]
+    places = [
+        text.index(f"\n{heading}:\n") for heading in ("Options", "Run", "Schedule", "Inspect", "Set up")
+    ]
     assert places == sorted(places)
     assert all(option in text for option in GLOBALS)
     assert all(f"\n  {name} " in text for name in HELP_PAGES if " " not in name)

@@ -167,7 +167,7 @@ def test_multi_line_title_becomes_one_line() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("output", {"file": "a", "select": 1}, "path in the run"),
+        ("output", {"file": "a", "select": 1}, "name a value of the run"),
         ("files", {"doc": 1}, "string or a list of strings"),
         ("files", {"doc": [1]}, "must be"),
         ("expect", {"outputs.x": {"nonempty": 1}}, "nonempty must be true or false"),
