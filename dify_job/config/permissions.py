@@ -97,8 +97,8 @@ def check_place_of_secret(path: Path) -> None:
             reason=fault,
         ),
         msg(
-            "store API keys in /etc/dify-job/credentials or ~/.config/dify-job, where other "
-            "users have no access, or take write access from other users: {command}",
+            "store API keys in /etc/dify-job/credentials or ~/.config/dify-job, where other users "
+            "have no access, or remove the write permission of other users: {command}",
             command=command("chmod", "go-w", str(open_directory)),
         ),
     )

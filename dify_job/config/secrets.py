@@ -79,7 +79,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         msg("job {name} has no API key", name=job.name),
         # Next to a configuration file DIFY_API_KEY is not asked: its address would be another's.
         msg(
-            "create an API key in Dify (API Access), then export DIFY_API_KEY=app-..., or "
+            "create an API key in Dify (API Access), and set it (export DIFY_API_KEY=app-...), or "
             "write a configuration file: {command}",
             command=command("dify-job", "init"),
         )

@@ -101,7 +101,8 @@ class Downloader:
         there = directory.identity(path.name)
         if there is not None and made.get(str(path)) != there:
             reason = msg(
-                "{path} exists already, and no earlier run of this job wrote it. To make room, move it away",
+                "{path} exists already, and no earlier run of this job wrote it. Move the existing "
+                "file to another directory",
                 path=path,
             )
             raise OSError(errno.EEXIST, reason)

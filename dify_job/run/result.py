@@ -161,7 +161,7 @@ def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Re
 def exhausted(error: BaseException) -> Message | None:
     """Return which resource of this process is used up, as an error says; None for any other error."""
     if isinstance(error, MemoryError):
-        return msg("the process has not enough memory")
+        return msg("the process does not have enough memory")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return msg("the process has too many open files")
     return None
