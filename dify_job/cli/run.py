@@ -115,9 +115,9 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     default=0,
     envvar="DIFY_JOB_LOST",
     help=msg(
-        "Give the number of earlier processes that used this run ID and ended without a "
-        "result. If N is more than 0, follow the existing run, and never start a new "
-        "one."
+        "Give the number of earlier processes that used this run ID and ended without "
+        "recording an outcome. If N is more than 0, follow the existing run, and never "
+        "start a new one."
     ),
 )
 @option(

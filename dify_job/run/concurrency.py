@@ -113,7 +113,9 @@ class ConcurrencyGuard:
             run=run_id,
         )
         monitor = RunMonitor(self._dify, self._events, options, observer)
-        return monitor.resume(run_id, msg("an earlier process of this run ended without a result"))
+        return monitor.resume(
+            run_id, msg("an earlier process of this run ended without recording an outcome")
+        )
 
     def _wait(self, why: str, pause: float, hint: str) -> None:
         """Wait where the overlap policy says so. Raises NoRunError where it does not."""

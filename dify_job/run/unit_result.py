@@ -81,7 +81,7 @@ def with_unit_result(
     known = _with_ending(runs, ending, left)
     if left is None or left.reported is not None or _is_recorded(left, known, ending):
         return known
-    message = msg("the process of the run ended without a result")
+    message = msg("the process of the run ended without recording an outcome")
     record = RunRecord(
         left.started, "killed", None, message, hint=_MAY_GO_ON, attempts=1, run_id=left.workflow_run_id
     )
@@ -166,10 +166,10 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
     else:
         outcome = "killed" if ending.unknown and left is not None else "not-started"
         message = (
-            msg("the unit {unit} failed, and dify-job reported no result", unit=ending.unit)
+            msg("the unit {unit} failed before dify-job could store a result", unit=ending.unit)
             if ending.unknown
             else msg(
-                "the unit {unit} failed, and dify-job reported no result; systemd reports {result}",
+                "the unit {unit} failed before dify-job could store a result; systemd reports {result}",
                 unit=ending.unit,
                 result=ending.result,
             )
