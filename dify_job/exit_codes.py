@@ -77,7 +77,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         73,
         Outcome.CANNOT_WRITE,
-        "the output file, the lock or the in-flight record cannot be written; found before the call",
+        "no run was started: dify-job cannot write the output file or the state directory",
         RetrySafety.USELESS,
     ),
     ExitCode(
@@ -102,7 +102,8 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         77,
         Outcome.DENIED,
-        "key refused, access forbidden, plan quota used up, or blocked by a firewall",
+        "access denied: Dify refuses the API key or the call, the plan's quota is used up, "
+        "or a firewall blocks the call",
         RetrySafety.USELESS,
     ),
     ExitCode(

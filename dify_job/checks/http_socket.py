@@ -38,8 +38,8 @@ def _check_units(state: HttpSocketStatus) -> Problem:
         return fail(msg("one of the two units of the HTTP interface is missing"), again)
     return warn(
         msg(
-            "the units of the HTTP interface come from another version of dify-job, or "
-            "are for another version of systemd"
+            "the units of the HTTP interface were written by another version of dify-job, or for "
+            "another version of systemd"
         ),
         again,
     )

@@ -178,7 +178,11 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
         move = context.command("install", one.job, *_where_asked(context))
         return warn(
             text,
-            msg("to move the job's lines above the setting, run: {command}", command=move),
+            msg(
+                "to move the job's lines above {setting}, run: {command}",
+                setting=one.setting_above,
+                command=move,
+            ),
         )
     if path.is_absolute():
         try:

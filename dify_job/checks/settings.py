@@ -39,7 +39,7 @@ def check_config(context: HostContext) -> Problem:
         return ok(msg("the job default comes from {where}", where=where))
     if more := len(config.files) - 1:
         return ok(
-            msg("the configuration is {path} with {more} more in config.d", path=config.path, more=more)
+            msg("the configuration is {path}; further files in config.d: {more}", path=config.path, more=more)
         )
     return ok(str(config.path))
 
@@ -166,7 +166,7 @@ def check_output(context: HostContext) -> Problem | None:
         where = join(", ", map(str, directories))
         return ok(msg("{user} can write to {directories}", user=account.name, directories=where))
     if context.job.output.file:
-        return ok(msg("the output goes to {file}, below the state directory", file=context.job.output.file))
+        return ok(msg("the output file is {file} in the state directory", file=context.job.output.file))
     return None
 
 
@@ -247,8 +247,8 @@ def check_schedule(context: HostContext) -> Problem:
     if gap is not None and times.jitter >= gap:
         return warn(
             msg(
-                "the setting jitter is {jitter}, but two runs can be only {gap} apart, so runs can "
-                "change their order or coincide",
+                "the setting jitter is {jitter}, but two runs can be only {gap} apart, so a run can "
+                "start before an earlier one, or at the same time",
                 jitter=timespan_text(times.jitter),
                 gap=timespan_text(gap),
             ),

@@ -144,8 +144,8 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
     if spec.key_file is not None:
         own = spec.config_path.parent / f"{spec.job}.key"
         copy = msg(
-            "name in api_key_file a copy of the API key that {user} can read, {copy}; to make "
-            "this copy, run: {command}",
+            "to make a copy of the API key that {user} can read, run: {command}; then set "
+            "api_key_file to {copy}",
             user=account.name,
             copy=own,
             command=command("install", "-m", "600", "-o", account.name, str(spec.key_file), str(own)),

@@ -28,8 +28,8 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
     Each problem comes with the command or the edit that fixes it. Exit 0 when all is well, 1 with
     warnings, 2 with failures.
 
-    With --json: schema, worst (ok, warn or fail) and jobs; a job has job, worst and checks, and a check has
-    check, level, message and fix (null where all is well).
+    With --json, the output has schema, worst (ok, warn or fail) and jobs. Each of jobs has job (the name),
+    worst and checks. Each of checks has check (the name), level, message and fix (null if nothing is wrong).
     """
     found = [
         (name, [check.for_reader(reader()) for check in checks])

@@ -106,7 +106,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("sudo dify-job uninstall --all --purge", msg("Remove all jobs and their history.")),
     ),
     "pause": (
-        ("sudo dify-job pause daily", msg("Stop the schedule until resume.")),
+        ("sudo dify-job pause daily", msg("Stop the schedule until you resume the job.")),
         ("sudo dify-job pause --all", msg("Include all system jobs.")),
     ),
     "resume": (
@@ -115,7 +115,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "render": (
         ("dify-job render --target systemd daily", msg("Print the units of a job.")),
-        ("dify-job render --target kubernetes", msg("Print manifests of all jobs.")),
+        ("dify-job render --target kubernetes", msg("Print the Kubernetes manifests of all jobs.")),
     ),
     "http": (
         ("sudo dify-job install --http", msg("Install the HTTP interface.")),
@@ -141,7 +141,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job next daily -n 30", msg("Show the next 30 runs of a job.")),
     ),
     "report": (
-        ("dify-job report --output report.html", msg("Write a page about all jobs.")),
+        ("dify-job report --output report.html", msg("Write an HTML page about all jobs.")),
         ("dify-job report daily --days 7 > daily.html", msg("Cover one job and one week.")),
     ),
     "doctor": (
@@ -166,7 +166,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "config": (
         ("dify-job config show daily", msg("Show each value and its source.")),
-        ("dify-job config validate", msg("Find every mistake.")),
+        ("dify-job config validate", msg("Show all errors of the configuration.")),
     ),
     "config show": (
         ("dify-job config show", msg("Show all jobs.")),

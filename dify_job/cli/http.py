@@ -46,9 +46,10 @@ _QUIET = 10.0  # seconds between two notes of one peer
 def http(
     options: Globals, /, *, jobs: tuple[str, ...], uids: tuple[int, ...], token_file: Path | None
 ) -> None:
-    """Answer HTTP requests for the jobs named; the unit of install --http starts it.
+    """Answer the HTTP requests that start, stop and query the named jobs.
 
-    Standard input is the listening socket that systemd holds, or one connection.
+    The unit that install --http writes runs this command. Systemd passes the listening socket, or one
+    connection, as standard input.
     """
     log.set_up(
         log_format=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs)

@@ -102,7 +102,7 @@ def init(
     offline: bool,
     scope: str | None,
 ) -> None:
-    """Write a commented config for a job, and store its key where nobody else can read it.
+    """Write a commented configuration for a job, and store its API key in a private file.
 
     It reads the app's input form from the server. Example:
     printf %s "$KEY" | dify-job init daily --base-url URL

@@ -70,7 +70,11 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
     help=msg("Install again only the jobs that are installed, each with its current scheduler."),
 )
 @click.option(
-    "--start/--no-start", default=None, help=msg("Also enable paused jobs / install new jobs disabled.")
+    "--start/--no-start",
+    default=None,
+    help=msg(
+        "With --start, also enable paused jobs; with --no-start, install new jobs without enabling them."
+    ),
 )
 @click.option(
     "--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand.")
@@ -120,7 +124,7 @@ def install(
         raise JobError(
             Outcome.USAGE,
             msg("--installed takes no job names, no schedule and no user"),
-            msg("leave out job names, schedule and user, or leave out --installed"),
+            msg("remove --installed, or remove the job names, --run-as and the options of the schedule"),
         )
     if start is None and config.auto_start is False:
         start = False

@@ -147,7 +147,8 @@ def remind_of_http_socket(scheduler: Backend) -> None:
     if state is not None and state.config is not None and state.config.python != Path(sys.executable):
         say(
             msg(
-                "http: the interface runs with another Python interpreter; to change that: {command}",
+                "http: the interface uses another Python interpreter than this dify-job; to use the "
+                "same one, run: {command}",
                 command=command("dify-job", "install", "--http"),
             )
         )

@@ -36,7 +36,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
             "uninstall",
             msg("Remove the systemd units or crontab entries of the named jobs."),
         ),
-        "pause": ("pause", "pause", msg("Disable the schedule of the named jobs until resume.")),
+        "pause": ("pause", "pause", msg("Disable the schedule of the named jobs until you resume them.")),
         "resume": ("pause", "resume", msg("Re-enable the schedule of paused jobs.")),
         "render": (
             "render",

@@ -44,7 +44,7 @@ def next_runs(
 ) -> None:
     """Show the upcoming runs of all jobs or of some, the earliest first.
 
-    Warns where a clock change skips or repeats a run.
+    A warning says which run a clock change skips or repeats.
     """
     config = load_config(options.config_path, options.env_file)
     chosen = pick_usable(config, jobs)

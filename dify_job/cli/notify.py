@@ -84,7 +84,11 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     if run is None:
         run, before = _store_end(directory, ending, fault), past
     log.error(
-        msg("the unit {unit} ended without a result of its own: {message}", unit=unit, message=run.message),
+        msg(
+            "the unit {unit} failed before dify-job could store a result: {message}",
+            unit=unit,
+            message=run.message,
+        ),
         outcome=run.outcome,
         exit_code=run.exit_code,
     )

@@ -152,7 +152,8 @@ def _encrypted(key: Secret) -> bytes:
             Outcome.CONFIG,
             msg("systemd-creds could not encrypt the API key: {reason}", reason=done.reason),
             msg(
-                "encryption needs root and a secret of this machine, which this creates: {command}",
+                "to encrypt, systemd-creds needs root and the credential key of this host; to create "
+                "the key, run: {command}",
                 command=command("systemd-creds", "setup", needs_root=True),
             ),
         )

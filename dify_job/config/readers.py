@@ -431,7 +431,7 @@ def strings(value: Any) -> tuple[str, ...]:
         raise ValueError(msg("{setting} must be a string or a list of strings", setting=THE_VALUE))
     if not all(map(_is_printable, value)):
         raise ValueError(
-            msg("{setting} must contain no line ends and no control characters", setting=THE_VALUE)
+            msg("{setting} must not contain line breaks or control characters", setting=THE_VALUE)
         )
     return tuple(value)
 

@@ -146,7 +146,7 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
             call.close()
             raise OSError(
                 errno.EFBIG,
-                msg("it has more than {largest} bytes, the max_size of output.downloads", largest=largest),
+                msg("it has more than {largest} bytes (max_size)", largest=largest),
             )
         file.write(chunk)
     length = response.headers.get("Content-Length", "")

@@ -75,8 +75,8 @@ def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
     there = str(next(path for path in (place, *place.parents) if path.exists()))
     if error.errno == errno.EROFS:
         return msg(
-            "mount the file system for writing, or choose another place; to see the file "
-            "system, run: {command}",
+            "mount the file system read-write, or choose a path on another file system; to see "
+            "the mount, run: {command}",
             command=Command(("findmnt", "-T", there)),
         )
     return msg(

@@ -333,7 +333,7 @@ def _cells_text(runs: Sequence[RunRecord]) -> str:
         return translate(msg("no runs yet"))
     return translate(
         msg(
-            "the last {number} runs: {failed} failed; the newest: {newest}",
+            "the last {number} runs: {failed} failed; the latest run: {newest}",
             number=len(real),
             failed=failed,
             newest=_outcome(real[-1]),

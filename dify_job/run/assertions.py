@@ -133,13 +133,13 @@ def _unfound(path: str, pattern: str, value: Any) -> str | None:
             return unfound
         case 124:
             return msg(
-                "{path} could not be searched for {pattern!r} within {limit:.0f} s",
+                "the search for {pattern!r} in {path} took longer than {limit:.0f} s",
                 pattern=pattern,
                 limit=_SEARCH_LIMIT,
                 path=path,
             )
     return msg(
-        "{path} could not be searched for {pattern!r}: {reason}",
+        "the search for {pattern!r} in {path} failed: {reason}",
         pattern=pattern,
         reason=done.complaint[-200:] or msg("exit code {code}", code=done.code),
         path=path,

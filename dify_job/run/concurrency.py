@@ -108,7 +108,7 @@ class ConcurrencyGuard:
                 return None
             run_id = poller.run_id
         log.info(
-            msg("following the run that an earlier process began; no new run is started"),
+            msg("dify-job follows the run that an earlier process began, and starts no new run"),
             user=options.user,
             run=run_id,
         )

@@ -175,7 +175,9 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
     for key, given in files.items():
         field = form.field(key)
         if field is None:
-            mistakes.append(msg("the app has no input {key} for the file that the job gives", key=key))
+            mistakes.append(
+                msg("the job gives a file for the input {key}, but the app has no such input", key=key)
+            )
         elif not field.takes_files:
             mistakes.append(
                 msg("the input {key} takes no file, because its type is {kind}", key=key, kind=field.kind)

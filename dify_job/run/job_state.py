@@ -42,8 +42,8 @@ def elsewhere_note(job: str, directory: Path) -> Message | None:
     if place is None or place != directory:
         return None
     return msg(
-        "job {job} stores its state in {place}, as installed; HOME and "
-        "XDG_STATE_HOME of this shell do not change that",
+        "job {job} was installed with the state directory {place}, so dify-job uses it and "
+        "ignores HOME and XDG_STATE_HOME of this shell",
         job=job,
         place=place,
     )

@@ -126,8 +126,8 @@ class RunPoller:
         if self.run_id is None and not self._options.searchable:
             return unknown(
                 msg(
-                    "{reason}. With a fixed end_user, the list of runs on the server does not "
-                    "show which one is this run",
+                    "{reason}. dify-job cannot find this run in the server's list of runs, because all "
+                    "runs of the job have the same end_user",
                     reason=why,
                 )
             )

@@ -218,7 +218,8 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
         return known.outcome, known.when, journal if code else None
     if (why := why_not_started(code)) is not None:
         hint = msg(
-            "to see the reason, run: {status}; if paths have changed, run: {install}",
+            "to see the reason, run: {status}; if the interpreter or a directory was moved, "
+            "write the units again: {install}",
             status=command("systemctl", *manager, "status", unit),
             install=command("dify-job", "install", "--installed"),
         )
@@ -235,7 +236,7 @@ def _of_kill(ending: UnitResult) -> tuple[str, str | None]:
         ending.result, (msg("the process of the run was killed by SIG{signal}", signal=ending.status), None)
     )
     return msg(
-        "{reason} (systemd reports {result}, {code} by {status})",
+        "{reason} (systemd reports {result}; code={code}, status={status})",
         reason=why,
         result=ending.result,
         code=ending.code,

@@ -137,7 +137,8 @@ def cron_of(calendar: str) -> str:
     if any(day < 0 for day in fields.days):
         raise ValueError(
             msg(
-                "a cron line cannot mean the last day of the month (~ in {expression})", expression=expression
+                "a cron line cannot express the last day of the month (~ in {expression})",
+                expression=expression,
             )
         )
     every_day, every_weekday = len(fields.days) == 31, len(fields.weekdays) == 7

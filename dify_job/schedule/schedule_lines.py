@@ -11,10 +11,7 @@ from ..messages.message import join, msg, text_of
 from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 
-_MADE_UP = msg(
-    "cron does not catch up missed runs, so the crontab entry runs more often, "
-    "and dify-job decides each time whether a run is due"
-)
+_NO_CATCH_UP = msg("cron does not catch up missed runs")
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
 
@@ -85,7 +82,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)
     if schedule.catch_up:
-        return _hourly(schedule, msg("cron does not catch up missed runs"))
+        return _hourly(schedule, _NO_CATCH_UP)
     if schedule.cron is not None:
         cron = cron_expr.read_cron(schedule.cron)
         if zones.same_zone(schedule.timezone, None):
@@ -170,7 +167,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
     often = gcd(grid, 3600) if catch_up else grid
     lines = tuple(map(cron_expr.each_day, intervals.times_of(often)))
     if often != grid and grid == round(every):
-        return ScheduleLines(lines, if_due=True, why=_MADE_UP)
+        return ScheduleLines(lines, if_due=True, why=_more_often(_NO_CATCH_UP))
     return ScheduleLines(lines, grid != round(every), _why_interval(every, grid))
 
 
@@ -188,11 +185,12 @@ def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
             if (change.at.astimezone(zone) - change.by).hour in fields.hours and change.by > timedelta(0):
                 minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
     line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
-    return ScheduleLines(
-        (line,),
-        if_due=True,
-        why=msg(
-            "{reason}: the crontab line runs more often, and dify-job decides each time whether a run is due",
-            reason=why,
-        ),
+    return ScheduleLines((line,), if_due=True, why=_more_often(why))
+
+
+def _more_often(why: str) -> str:
+    return msg(
+        "{reason}, so cron starts dify-job more often than the schedule says, and dify-job runs the job "
+        "only when it is due",
+        reason=why,
     )

@@ -238,7 +238,7 @@ def _denied(path: Path, account: Account, need: int) -> str:
     except OSError as error:
         return msg("{path}: {reason}", path=path, reason=error.strerror)
     if _mode_allows(path, account, need):
-        return msg("the access control list of {path} denies it, or the file system does", path=path)
+        return msg("the access control list (ACL) or the file system denies access to {path}", path=path)
     return msg(
         "{path} has mode {mode:04o} and belongs to {owner}",
         path=path,

@@ -39,7 +39,8 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     elif any(_values(said, key) for key in triggers):
         found.append(
             msg(
-                "it adds {triggers} to the schedule (an empty OnCalendar= first would replace the schedule)",
+                "it adds {triggers} to the schedule; to replace the schedule, put an empty "
+                "OnCalendar= above it",
                 triggers=join(", ", triggers),
             )
         )
@@ -65,7 +66,7 @@ def _bars(said: Mapping[str, list[str]]) -> Iterator[str]:
     if bars := sorted(f"{key}=" for key in said if _values(said, key) and key.startswith(_BARS)):
         yield msg("{settings} can prevent the start of a run", settings=join(", ", bars))
     if _last(said, "PrivateNetwork") in _YES:
-        yield msg("PrivateNetwork= gives the run no network")
+        yield msg("PrivateNetwork= disconnects the run from the network")
     if _last(said, "IPAddressDeny"):
         yield msg("IPAddressDeny= can block the connection to Dify")
 

@@ -163,11 +163,12 @@ def _interval(every: float, job: str) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "the setting every is {every!r}, which cannot be one line of a CronJob",
+                "the setting every is {every!r}, but the one cron line of a CronJob cannot express "
+                "that interval",
                 every=timespan_text(every),
             ),
             msg(
-                "use one of the nearest intervals that a CronJob can do: {intervals}",
+                "use one of the nearest intervals that a CronJob supports: {intervals}",
                 intervals=intervals.in_words(nearest),
             ),
         )
@@ -183,8 +184,8 @@ def _fields(expression: str) -> str:
         raise _rejected(
             msg("cron = {expression!r}", expression=expression),
             msg(
-                "the cron of this machine needs both day fields to match here, but a cluster "
-                "needs only one of them"
+                "cron on this machine runs the job on days that match both day fields, but Kubernetes on "
+                "days that match one of them"
             ),
         )
     days, weekdays = cron.days, cron.weekdays
@@ -204,7 +205,7 @@ def _merged(lines: set[str], times: ScheduleConfig) -> str:
     if len(differ) > 1 or any("*" in column for column in differ):
         raise _rejected(
             msg("calendar = {list!r}", list=list(times.calendar)),
-            msg("these times need more than one line of cron"),
+            msg("these times need more than one cron line"),
         )
     return " ".join(
         ",".join(map(str, sorted({int(number) for part in column for number in part.split(",")})))

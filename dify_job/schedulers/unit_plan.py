@@ -460,5 +460,5 @@ def _replacement_errors(
                 name=path.name,
                 path=elsewhere,
             ),
-            msg("rename job {job}, or uninstall what that unit belongs to", job=job),
+            msg("rename job {job}, or uninstall the software that installed {name}", job=job, name=path.name),
         )

@@ -262,5 +262,5 @@ def _no_unit(text: str, why: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
         msg("{text!r} cannot be used in a unit: {reason}", text=text, reason=why),
-        msg("move or rename the file, so that a unit can name its path"),
+        msg("move or rename the file; its path must be valid in a unit"),
     )

@@ -44,7 +44,7 @@ class Completed:
         if said := self.complaint or " ".join(self.text.split()):
             return said
         if self.code < 0:
-            return msg("the process was ended by signal {number}", number=-self.code)
+            return msg("signal {number} killed the process", number=-self.code)
         return msg("the process ended with exit status {code}", code=self.code)
 
 

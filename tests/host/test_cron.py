@@ -223,7 +223,7 @@ def test_unit_and_cron_run_as_a_user_share_one_state(host: Host) -> None:
     refused = host("install", "--backend", "cron", "--run-as", "alice", check=False)
     assert refused.code == 78
     assert "alice has no access to the API key file" in refused.stderr
-    [fix] = re.findall(r"to make this copy, run: (install -m .*)", refused.stderr)
+    [fix] = re.findall(r"run: (install -m .*); then set api_key_file to", refused.stderr)
     host.run(*fix.split())
     config = host.machine.read("/etc/dify-job/config.toml").replace("credentials/", "")
     host.machine.write("/etc/dify-job/config.toml", config)

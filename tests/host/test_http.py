@@ -280,7 +280,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
     assert "another Python interpreter" not in host("install").stdout
     unit = "/etc/systemd/system/dify-job.http.service"
     host.run("sed", "-i", "s,ExecStart=[^ ]*,ExecStart=/opt/old/bin/python,", unit)
-    assert "another Python interpreter; to change that: dify-job install --http" in host("install").stdout
+    assert "to use the same one, run: dify-job install --http" in host("install").stdout
     edited = host("install", "--http", check=False)
     assert edited.code == 78
     assert f"{unit} was edited by hand" in edited.stderr

@@ -401,7 +401,7 @@ def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: FakeD
     ran = dify_job("run")
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
-    assert "more than 10 bytes, the max_size" in ran.stderr
+    assert "more than 10 bytes (max_size)" in ran.stderr
 
 
 @pytest.mark.parametrize(

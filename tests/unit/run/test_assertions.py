@@ -92,7 +92,7 @@ def test_catastrophic_regular_expression_times_out() -> None:
     began = time.monotonic()
     wanted = Expectation(regex="(a+)+$")
     found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
-    assert found == "outputs.a could not be searched for '(a+)+$' within 5 s"
+    assert found == "the search for '(a+)+$' in outputs.a took longer than 5 s"
     assert time.monotonic() - began < 60
 
 

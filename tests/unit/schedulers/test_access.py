@@ -55,7 +55,7 @@ def test_access_control_list_can_deny_access(open_directory: Path) -> None:
     assert access.obstacle(file, USER, os.R_OK) is None
     give_acl(below, SERVICE_USER.pw_uid, 0)
     why = access.obstacle(file, USER, os.R_OK)
-    assert why == f"the access control list of {below} denies it, or the file system does"
+    assert why == f"the access control list (ACL) or the file system denies access to {below}"
 
 
 def test_symlink_into_a_closed_directory_names_that_directory(open_directory: Path) -> None:

@@ -411,17 +411,17 @@ def test_cron_line_has_the_same_times_in_the_manifest(line: str) -> None:
 @pytest.mark.parametrize(
     ("times", "why", "way_out"),
     [
-        (ScheduleConfig(every=5400.0), "cannot be one line", "1h or 2h"),
-        (ScheduleConfig(every=30.0), "cannot be one line", "1min"),
-        (ScheduleConfig(every=5 * 3600.0), "cannot be one line", "4h or 6h"),
-        (ScheduleConfig(every=2 * 86400.0), "cannot be one line", "1d"),
+        (ScheduleConfig(every=5400.0), "cannot express that interval", "1h or 2h"),
+        (ScheduleConfig(every=30.0), "cannot express that interval", "1min"),
+        (ScheduleConfig(every=5 * 3600.0), "cannot express that interval", "4h or 6h"),
+        (ScheduleConfig(every=2 * 86400.0), "cannot express that interval", "1d"),
         (ScheduleConfig(cron="30 7 * * *"), "no time zone", "timezone ="),
         (ScheduleConfig(calendar=("07:30",)), "no time zone", "timezone ="),
         (ScheduleConfig(cron="0 0 */2 * mon", timezone="UTC"), "both|together", "one cron line"),
         (ScheduleConfig(calendar=("07:30:15 UTC",)), "seconds", "one cron line"),
         (ScheduleConfig(calendar=("*-*~1 07:30 UTC",)), "last day", "one cron line"),
         (ScheduleConfig(calendar=("2027-01-01 07:30 UTC",)), "years", "one cron line"),
-        (ScheduleConfig(calendar=("07:30 UTC", "08:45 UTC")), "more than one line of cron", "several jobs"),
+        (ScheduleConfig(calendar=("07:30 UTC", "08:45 UTC")), "more than one cron line", "several jobs"),
         (ScheduleConfig(calendar=("07:30 UTC", "08:30 Asia/Shanghai")), "several time zones", "several jobs"),
     ],
 )
