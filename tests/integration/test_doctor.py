@@ -455,7 +455,7 @@ def test_missing_or_too_large_file(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ('dok = "/etc/hosts"', "no input dok for the file"),
+        ('dok = "/etc/hosts"', "a file for the input dok"),
         ('topic = "/etc/hosts"', "the input topic takes no file"),
         ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, but the job gives 2 files"),
         (

@@ -156,7 +156,7 @@ def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: FakeDi
 @pytest.mark.parametrize(
     ("key", "variable", "files", "words"),
     [
-        ("app-file", "nope", "a.txt", "no input nope"),
+        ("app-file", "nope", "a.txt", "a file for the input nope"),
         ("app-echo", "text", "a.txt", "takes no file, because its type is text-input"),
         ("app-file", "doc", ["a.txt", "b.png"], "takes one file, but the job gives 2 files"),
         ("app-file", "docs", ["a.txt"] * 6, "takes at most 5 files, but the job gives 6 files"),
