@@ -42,7 +42,7 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
             Outcome.USAGE,
             msg("{command} needs the names of jobs, or --all", command=name),
             msg(
-                "to list the jobs, run: {status}; then name them: {again}",
+                "add the names of the jobs: {again}; to list all jobs, run: {status}",
                 status=command("dify-job", "status"),
                 again=command("dify-job", name, "JOB"),
             ),
