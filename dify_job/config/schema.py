@@ -224,7 +224,8 @@ SETTINGS = (
         (
             "The inputs of the workflow. A text with `{{ }}` is a Jinja template; it can use `now`, "
             "`today`, `last_success` (when the last good run began, or none), `timedelta`, `job`, "
-            '`hostname` and `env("NAME")` for the variables that `env` names. The app is asked for '
+            '`hostname` and `env("NAME")` for the variables that `env` names. Times are in the time '
+            "zone of the job's schedule. The app is asked for "
             "its input form only where a job has `files`, or an input is a table or a list, a text "
             "that reads as one in JSON, or `true` or `false` as a text; all else Dify itself reads as "
             "its form says."

@@ -57,13 +57,13 @@ def template_names(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: The same as JSON: times as text, `variables` and `allowed` for env().
     """
-    now = datetime.fromisoformat(values["now"])
-    now = now.astimezone(ZoneInfo(values["zone"])) if values["zone"] else now.astimezone()
+    zone = ZoneInfo(values["zone"]) if values["zone"] else None  # None: the machine's
+    now = datetime.fromisoformat(values["now"]).astimezone(zone)
     last = values["last_success"]
     return {
         "now": now,
         "today": now.date(),
-        "last_success": None if last is None else datetime.fromisoformat(last),
+        "last_success": None if last is None else datetime.fromisoformat(last).astimezone(zone),
         "job": values["job"],
         "hostname": values["hostname"],
         "timedelta": timedelta,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job import log
-from dify_job.config.model import Job, KeySource
+from dify_job.config.model import Job, KeySource, ScheduleConfig
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.run.inputs import Templates, secrets_in
@@ -18,8 +18,17 @@ from dify_job.system.templates import render_value
 LAST = datetime(2026, 1, 31, 7, tzinfo=UTC)
 
 
-def rendered(template: str, *, last: datetime | None = LAST, env: tuple[str, ...] = ("REGION",)) -> Any:
-    job = Job(name="daily", base_url="http://x/v1", key=KeySource(env="KEY"), inputs={"a": template}, env=env)
+def rendered(
+    template: str, *, last: datetime | None = LAST, env: tuple[str, ...] = ("REGION",), zone: str = "UTC"
+) -> Any:
+    job = Job(
+        name="daily",
+        base_url="http://x/v1",
+        key=KeySource(env="KEY"),
+        inputs={"a": template},
+        env=env,
+        schedule=ScheduleConfig(timezone=zone),
+    )
     environ = {"REGION": "eu", "KEY": "app-secret", "OTHER": "x"}
     return Templates(job, lambda: last, environ).inputs()["a"]
 
@@ -42,6 +51,13 @@ def test_template_can_use_the_documented_names() -> None:
     assert rendered("{{ env('REGION') }}{{ env('UNSET', 'd') }}", env=("REGION", "UNSET")) == "eud"
     assert rendered("{{ range(3) | map('string') | join(',') }}") == "0,1,2"
     assert rendered("{% for a in [1, 2] %}{{ loop.index }}{{ loop.last }}{% endfor %}\n") == "1False2True\n"
+
+
+def test_times_are_in_the_zone_of_the_schedule() -> None:
+    names = "{{ last_success.isoformat() }} {{ (last_success - timedelta(hours=12)).date() }}"
+    assert rendered("{{ now.utcoffset() }}", zone="Asia/Shanghai") == "8:00:00"
+    assert rendered(names, zone="Asia/Shanghai") == "2026-01-31T15:00:00+08:00 2026-01-31"
+    assert rendered(names, zone="America/New_York") == "2026-01-31T02:00:00-05:00 2026-01-30"
 
 
 def test_env_reads_only_listed_variables_and_never_the_key() -> None:
