@@ -91,11 +91,17 @@ def prepare(lower: Path, upper: Path) -> None:
     for name in _EMPTY:
         (upper / name).mkdir(parents=True)
         os.setxattr(upper / name, "trusted.overlay.opaque", b"y")  # overlayfs.rst
-    if lower != Path("/") and (lower / "opt/python").is_dir():  # tests/matrix puts a newer one into old roots
+    if has_python_of_matrix(lower):
         (upper / "opt").rmdir()
+        _hide_all_but(lower, upper, Path("opt"), {"python"})
     _hide_all_but(lower, upper, Path(), _PROGRAMS)
     _hide_all_but(lower, upper, Path("var"), {"lib"})
     _hide_all_but(lower, upper, Path("var/lib"), _PACKAGE_DATA)
+
+
+def has_python_of_matrix(lower: Path) -> bool:
+    """True for an old root, into which tests/matrix has put a newer Python."""
+    return lower != Path("/") and (lower / "opt/python").is_dir()
 
 
 def fill(lower: Path, root: Path) -> None:
