@@ -240,6 +240,7 @@ NAMES = {
         "text-input",
         "text",
         "Fake",
+        "Token",
         "dify-job",
         "journalctl",
     ),
