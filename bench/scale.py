@@ -94,8 +94,8 @@ def main(count: int, home: Path) -> None:
     config.write_text(
         f'[defaults]\nbase_url = "http://127.0.0.1/v1"\napi_key_file = "{key}"\n' + "".join(jobs)
     )
-    subprocesses.found = lambda name: name == "systemctl"
-    systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
+    subprocesses.is_on_path = lambda name: name == "systemctl"
+    systemctl.Manager.unavailable_reason = lambda _self: None  # type: ignore[method-assign]
     manager, results, writes = InstantManager(), {}, Writes()
     subprocesses.run = manager.run  # type: ignore[assignment]
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends

@@ -17,7 +17,7 @@ from ..run.inputs import Templates
 from ..run.job_state import state_directory
 from ..schedulers import access
 from ..schedulers.backend import InstalledJob, Scope, Unit
-from ..schedulers.detect import config_place, likely_backend
+from ..schedulers.detect import likely_backend, unit_config_path
 from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
 from ..state.history import RunRecord, read_history
@@ -49,7 +49,7 @@ class HostContext:
         installed: Its installations with their schedulers: mostly one, or none.
         servers: Answers of the servers, shared by the jobs of one command.
         prepared: What install is about to install; None for other commands.
-        unasked: Why a scheduler cannot be asked what is installed; None where all answered.
+        scheduler_error: Why a scheduler cannot be asked what is installed; None where all answered.
         past: The job's past runs where they were read already, else None.
     """
 
@@ -60,7 +60,7 @@ class HostContext:
     installed: tuple[tuple[Backend, InstalledJob], ...] = ()
     servers: Servers = field(default_factory=Servers)
     prepared: JobSpec | None = None
-    unasked: JobError | None = None
+    scheduler_error: JobError | None = None
     past: tuple[RunRecord, ...] | None = None
 
     @classmethod
@@ -74,7 +74,7 @@ class HostContext:
         backend: str = "auto",
         scope: Scope | None = None,
         servers: Servers | None = None,
-        unasked: JobError | None = None,
+        scheduler_error: JobError | None = None,
     ) -> "HostContext":
         """Return the context of a job.
 
@@ -86,7 +86,7 @@ class HostContext:
             backend: Of a job that is not installed.
             scope: The same.
             servers: Shared by several jobs.
-            unasked: Why a scheduler cannot be asked; None where all answered.
+            scheduler_error: Why a scheduler cannot be asked; None where all answered.
         """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
         # A user's job and one of the machine can have one name: of this config are those that say so.
@@ -100,7 +100,7 @@ class HostContext:
             now=now,
             installed=mine,
             servers=servers or Servers(),
-            unasked=unasked,
+            scheduler_error=scheduler_error,
         )
 
     # The job
@@ -122,19 +122,19 @@ class HostContext:
         return Templates(self.job, lambda: read_last_success(self.state))
 
     @cached_property
-    def drafts(self) -> Templates:
+    def unit_templates(self) -> Templates:
         """The templates with the variables that a unit can have, as after a run that succeeded."""
         return Templates(self.job, lambda: self.now, dict.fromkeys(self.job.env, "") | os.environ)
 
     @cached_property
     def app(self) -> AppProbe | None:
         """What the server says of the app; None where it cannot be asked, or no time is left for it."""
-        return self.servers.look(self.job, self.key) if isinstance(self.key, Secret) else None
+        return self.servers.probe(self.job, self.key) if isinstance(self.key, Secret) else None
 
     # Its installation
 
     @property
-    def one(self) -> InstalledJob | None:
+    def installed_job(self) -> InstalledJob | None:
         """The installation that is looked at."""
         return self.installed[0][1] if self.installed else None
 
@@ -143,7 +143,7 @@ class HostContext:
         """The interpreter that a unit or crontab entry starts, or is to start; None where there is none."""
         if self.prepared is not None:
             return self.prepared.python
-        return self.one.python if self.one else None
+        return self.installed_job.python if self.installed_job else None
 
     @property
     def system(self) -> bool:
@@ -158,7 +158,7 @@ class HostContext:
     @property
     def units(self) -> Mapping[str, Unit]:
         """The job's units as the manager has them, by name; none for cron."""
-        return self.one.units if self.one else {}
+        return self.installed_job.units if self.installed_job else {}
 
     @cached_property
     def spec(self) -> JobSpec:
@@ -168,15 +168,15 @@ class HostContext:
     @property
     def config_path(self) -> Path:
         """The config that the job's unit names."""
-        if self.one and self.one.source:
-            return Path(self.one.source)
-        return config_place(self.config, self.scheduler.scope)
+        if self.installed_job and self.installed_job.source:
+            return Path(self.installed_job.source)
+        return unit_config_path(self.config, self.scheduler.scope)
 
     @cached_property
     def account(self) -> access.Account | None:
         """The user that the job runs as; None for a run_as that is no user."""
         if not self.system:
-            return access.caller()
+            return access.calling_account()
         if self.job.run_as is None and self.scheduler.key_by_manager:
             return access.DYNAMIC
         return access.account_of(self.job.run_as or "root", confined=not self.by_cron)
@@ -186,8 +186,8 @@ class HostContext:
     @property
     def state(self) -> Path:
         """The job's state directory, whether it is there or not."""
-        if self.one is not None and not os.environ.get("STATE_DIRECTORY"):
-            return self.one.state
+        if self.installed_job is not None and not os.environ.get("STATE_DIRECTORY"):
+            return self.installed_job.state
         return state_directory(self.job, self.config.path)
 
     @property

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .context import HostContext
 
 
-def place_of(job: Job, key: str) -> str:
+def location_of(job: Job, key: str) -> str:
     """Return where a person edits a key of a job: file and line, or the table that it would stand in.
 
     Args:
@@ -57,7 +57,7 @@ def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG
     return Problem("", Severity.FAIL, message, fix, outcome)
 
 
-def edit_of(context: "HostContext", error: JobError, key: str) -> str:
+def edit_for(context: "HostContext", error: JobError, key: str) -> str:
     """Return how a person fixes a mistake in a setting.
 
     Args:
@@ -65,7 +65,7 @@ def edit_of(context: "HostContext", error: JobError, key: str) -> str:
         error: The mistake.
         key: The name of the setting.
     """
-    place, account = place_of(context.job, key), context.account
+    place, account = location_of(context.job, key), context.account
     if error.outcome is Outcome.NO_INPUT and account is not None:
         return msg(
             'create the missing file so that {user} can read it, or edit the setting "files" in {place}',

@@ -26,7 +26,7 @@ def check_http_socket(context: HostContext) -> Problem | None:
 
 
 def _check_units(state: HttpSocketStatus) -> Problem:
-    again = _again(state)
+    again = _install_command(state)
     if state.edited:
         there = [str(path) for path in state.edited]
         text = msg(
@@ -52,8 +52,8 @@ def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem |
             "the HTTP interface cannot start: its Python interpreter {python} is missing or not executable",
             python=http.python,
         )
-        return fail(text, _again(state))
-    if (fault := _fault_of_token(http)) is not None:
+        return fail(text, _install_command(state))
+    if (fault := _check_token(http)) is not None:
         return fail(
             msg("the HTTP interface rejects every request: {reason}", reason=fault.message),
             _token(http) or fault.hint,
@@ -90,7 +90,7 @@ def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSock
     )
 
 
-def _fault_of_token(http: HttpSocketConfig) -> JobError | None:
+def _check_token(http: HttpSocketConfig) -> JobError | None:
     path = http.token_file
     if path is None or not (os.geteuid() == 0 or is_missing(path) or os.access(path, os.R_OK)):
         return None  # the caller cannot read it, as it should be
@@ -121,10 +121,10 @@ def http_callers(http: HttpSocketConfig) -> str:
         return msg("everybody who has the token in {token_file}", token_file=http.token_file)
     if not http.uid:
         return msg("root on this machine")
-    return msg("root and {user} on this machine", user=access.name_of(http.uid))
+    return msg("root and {user} on this machine", user=access.user_name(http.uid))
 
 
-def _again(state: HttpSocketStatus) -> Command:
+def _install_command(state: HttpSocketStatus) -> Command:
     """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
     http, needs_root = state.config, state.scope is Scope.SYSTEM
     if http is None:

@@ -16,14 +16,14 @@ from ..run import files as run_files
 from ..run.inputs import needs_form
 from ..schedulers import access
 from .context import HostContext
-from .finding import fail, ok, place_of, warn
+from .finding import fail, location_of, ok, warn
 from .server import expected_failure
 from .user_access import grant_access_command
 
 
 def check_input_templates(context: HostContext) -> None:
     """Check that the inputs can be rendered. Raises JobError."""
-    context.drafts.inputs()
+    context.unit_templates.inputs()
 
 
 def check_file_names(context: HostContext) -> None:
@@ -32,7 +32,7 @@ def check_file_names(context: HostContext) -> None:
     Raises:
         JobError: They cannot, or one is not.
     """
-    context.drafts.files()
+    context.unit_templates.files()
     # A name that is a template is of a file that need not be there yet.
     listed = context.job.files.items()
     run_files.find_files({key: [name for name in names if name and "{" not in name] for key, names in listed})
@@ -40,47 +40,47 @@ def check_file_names(context: HostContext) -> None:
 
 def check_required_inputs(context: HostContext) -> Problem | None:
     """Check that no required input is empty, where the app's form is known; a template is something."""
-    job, seen = context.job, _usable(context)
-    if seen is None or seen.parameters is None or job.workflow_id is not None:
+    job, probe = context.job, _usable_app(context)
+    if probe is None or probe.parameters is None or job.workflow_id is not None:
         return None  # another version can have another form
     given = {**job.inputs, **{key: list(filter(None, names)) for key, names in job.files.items()}}
-    form = [field for field in seen.parameters.form if field.default is None or field.variable in given]
+    form = [field for field in probe.parameters.form if field.default is None or field.variable in given]
     empty = empty_required(form, given)
     if not empty:
         return None
     texts = [msg("the input {name} is required by the app, but has no value", name=name) for name in empty]
-    return fail(join("; ", texts), _edit_to_form(job, seen))
+    return fail(join("; ", texts), _edit_for_form(job, probe))
 
 
 def check_inputs(context: HostContext) -> Problem | None:
     """Check what Dify would refuse or drop; None where the form is not known. Raises JobError."""
-    job, seen = context.job, _usable(context)
+    job, probe = context.job, _usable_app(context)
     inputs = context.templates.inputs()
-    if seen is None or seen.parameters is None:
+    if probe is None or probe.parameters is None:
         return None
     try:
         files = context.templates.files()
     except JobError:
         files = {}
-    form = [field.variable for field in seen.parameters.form]
-    fix = _edit_to_form(job, seen)
+    form = [field.variable for field in probe.parameters.form]
+    fix = _edit_for_form(job, probe)
     try:
-        app_form.fit_inputs(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
+        app_form.fit_inputs(inputs, probe.parameters, version_of({"X-Version": probe.version or ""}), files)
     except JobError as error:
         checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
-        return (fail if checked else warn)(join("", (error.message, _of_another(job))), fix)
+        return (fail if checked else warn)(join("", (error.message, _is_pinned_version(job))), fix)
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
             "the app has no input {names}, so Dify ignores the value{other_version}",
             names=join(", ", unknown),
-            other_version=_of_another(job),
+            other_version=_is_pinned_version(job),
         )
         return warn(text, fix)
     text = msg(
         "the inputs match the app's input form: {given} given, {required} required{other_version}",
         given=len(inputs) + len(files),
-        required=sum(field.required for field in seen.parameters.form),
-        other_version=_of_another(job),
+        required=sum(field.required for field in probe.parameters.form),
+        other_version=_is_pinned_version(job),
     )
     return ok(text)
 
@@ -97,9 +97,9 @@ def check_files(context: HostContext) -> Problem | None:
     if not files:
         return None
     found = run_files.find_files(files)
-    seen = _usable(context)
-    if seen is not None and seen.parameters is not None:
-        run_files.check_files(found, seen.parameters)
+    probe = _usable_app(context)
+    if probe is not None and probe.parameters is not None:
+        run_files.check_files(found, probe.parameters)
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem
@@ -107,11 +107,11 @@ def check_files(context: HostContext) -> Problem | None:
 
 
 def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
-    account, place = context.account, place_of(context.job, "files")
+    account, place = context.account, location_of(context.job, "files")
     if account is None:
         return None
     for path in paths:
-        if (why := access.obstacle(path, account, os.R_OK)) is not None:
+        if (why := access.access_error(path, account, os.R_OK)) is not None:
             fix: str | None = grant_access_command(path, account, os.R_OK)
             if access.is_hidden(path, account):
                 fix = msg(
@@ -129,21 +129,21 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
     return None
 
 
-def _edit_to_form(job: Job, seen: AppProbe) -> str:
-    form = [field.variable for field in seen.parameters.form] if seen.parameters is not None else []
+def _edit_for_form(job: Job, probe: AppProbe) -> str:
+    form = [field.variable for field in probe.parameters.form] if probe.parameters is not None else []
     return msg(
         'edit the setting "inputs" in {place}; the app has these inputs: {names}',
-        place=place_of(job, "inputs"),
+        place=location_of(job, "inputs"),
         names=join(", ", form) or msg("none"),
     )
 
 
-def _usable(context: HostContext) -> AppProbe | None:
+def _usable_app(context: HostContext) -> AppProbe | None:
     """What the server says of an app that can be run."""
     return context.app if context.app is not None and expected_failure(context.app) is None else None
 
 
-def _of_another(job: Job) -> str:
+def _is_pinned_version(job: Job) -> str:
     """Dify shows the form of the newest version alone, whichever runs."""
     if job.workflow_id is None:
         return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..messages.message import join, msg
 from ..messages.problem import Problem, command
 from ..schedulers import access, systemctl
-from ..state.places import private_of
+from ..state.directories import private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
 from ..system.managed_files import is_missing
@@ -24,15 +24,15 @@ _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
-_MOST_SKEW = 60.0  # seconds
-_LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
+_MAX_SKEW = 60.0  # seconds
+_MIN_FREE, _LOW_FREE = 10_000_000, 100_000_000  # bytes
 
 
 def check_clock(context: HostContext) -> Problem:
     """Check the clock, by which schedules run."""
     ahead = context.app.clock_ahead if context.app is not None else None
     set_clock = command("timedatectl", "set-ntp", "true", needs_root=True)
-    if ahead is not None and abs(ahead) > _MOST_SKEW:
+    if ahead is not None and abs(ahead) > _MAX_SKEW:
         if ahead > 0:
             text = msg("this machine's clock is {seconds:.0f} s ahead of the server's clock", seconds=ahead)
         else:
@@ -71,12 +71,12 @@ def check_journal(context: HostContext) -> Problem:
     """Check that the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
         return _check_without_journal(context)
-    if not _listens(_JOURNAL):
+    if not _has_listener(_JOURNAL):
         again = command(
             "systemctl", "restart", "systemd-journald.socket", "systemd-journald", needs_root=True
         )
         return warn(msg("journald is not running, so the log of each run is lost"), again)
-    if _stores_nothing():
+    if _journal_is_disabled():
         there = "/etc/systemd/journald.conf.d"
         store = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
         fix = command("sh", "-c", f"{store} && systemctl restart systemd-journald", needs_root=True)
@@ -94,7 +94,7 @@ def check_journal(context: HostContext) -> Problem:
                 command=command("dify-job", "logs", context.job.name),
             )
         )
-    name = access.name_of(os.geteuid())
+    name = access.user_name(os.geteuid())
     text = msg("{user} has no permission to read the journal of system units", user=name)
     return warn(
         text,
@@ -109,7 +109,7 @@ def check_journal(context: HostContext) -> Problem:
 def _check_without_journal(context: HostContext) -> Problem:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = context.job.log_file
-    if not context.by_cron or _listens(_SYSLOG):
+    if not context.by_cron or _has_listener(_SYSLOG):
         return ok(
             msg("this machine has no journal; the log goes to syslog")
             if context.by_cron
@@ -129,7 +129,7 @@ def _check_without_journal(context: HostContext) -> Problem:
         )
     if (
         context.account is not None
-        and (why := access.obstacle(file.parent, context.account, os.W_OK)) is not None
+        and (why := access.access_error(file.parent, context.account, os.W_OK)) is not None
     ):
         text = msg(
             "{user} cannot write the log file {file}: {why}",
@@ -150,13 +150,13 @@ def _check_without_journal(context: HostContext) -> Problem:
 
 
 @cache
-def _stores_nothing() -> bool:
+def _journal_is_disabled() -> bool:
     done = subprocesses.run(["systemd-analyze", "cat-config", "systemd/journald.conf"], limit=5.0)
     data = re.findall(r"(?m)^Storage=(.*)$", done.text)
     return data[-1:] == ["none"]
 
 
-def _listens(address: Path) -> bool:
+def _has_listener(address: Path) -> bool:
     """Whether a daemon takes datagrams there, as a run finds out; it can leave its socket behind."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
         return connection.connect_ex(os.fspath(address)) == 0
@@ -182,8 +182,8 @@ def check_state(context: HostContext) -> Problem:
         return ok(
             msg("you have no permission to look into the state directory {directory}", directory=directory)
         )
-    there = _nearest(directory)
-    if (bad := _cannot_be_written(context, there)) is not None:
+    there = _nearest_existing(directory)
+    if (bad := _check_writable(context, there)) is not None:
         return bad
     if there != directory:
         return ok(msg("the first run will create the state directory {directory}", directory=directory))
@@ -205,10 +205,10 @@ def check_state(context: HostContext) -> Problem:
     )
 
 
-def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
+def _check_writable(context: HostContext, there: Path) -> Problem | None:
     """there: the state directory, or what there is of its path."""
     directory = context.state
-    if (strange := _in_its_place(context, there)) is not None:
+    if (strange := _check_directory(context, there)) is not None:
         return fail(
             strange,
             command("mv", str(there), f"{there}.old"),
@@ -232,7 +232,11 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
         )
     by_systemd = context.system and not context.by_cron  # StateDirectory= makes it, and gives it to its user
     writer = access.ROOT if there != directory and context.system else account
-    why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
+    why = (
+        access.access_error(there, writer, os.W_OK | os.X_OK)
+        if writer is not None and not by_systemd
+        else None
+    )
     if why is not None:
         mine = ("chown", "-R", str(name), str(there))
         create = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
@@ -246,7 +250,7 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
     return None
 
 
-def _in_its_place(context: HostContext, there: Path) -> str | None:
+def _check_directory(context: HostContext, there: Path) -> str | None:
     if is_missing(there, stat.S_ISDIR):
         return msg("the state directory cannot be used: {there} is not a directory", there=there)
     private = private_of(there.parent) / there.name
@@ -261,13 +265,13 @@ def _in_its_place(context: HostContext, there: Path) -> str | None:
 
 
 def _stop(context: HostContext, who: str) -> str:
-    if context.one is not None and context.one.running:
+    if context.installed_job is not None and context.installed_job.running:
         return context.systemctl("stop", f"dify-job-{context.job.name}.service")
     pid = who.removeprefix("process ")
     return command("kill", pid) if pid.isdecimal() else command("fuser", "-k", str(context.state / "lock"))
 
 
-def _nearest(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
@@ -275,10 +279,10 @@ def _nearest(path: Path) -> Path:
 
 def check_disk(context: HostContext) -> Problem:
     """Check the space for records and output."""
-    places = {_nearest(context.state)} if context.job.state != "none" else set()
+    places = {_nearest_existing(context.state)} if context.job.state != "none" else set()
     output = context.job.output.file
     if output and Path(output).is_absolute() and "{" not in output:
-        places.add(_nearest(Path(output).parent))
+        places.add(_nearest_existing(Path(output).parent))
     spaces = []
     for place in sorted(places):
         with contextlib.suppress(OSError):
@@ -290,10 +294,10 @@ def check_disk(context: HostContext) -> Problem:
     free, place = min(spaces)
     text = msg("{megabytes:.0f} MB of disk space are free at {place}", megabytes=free / 1e6, place=place)
     look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
-    if free < _LEAST_FREE:
+    if free < _MIN_FREE:
         return fail(
             msg("the disk is nearly full, so a run cannot store its records: {space}", space=text), look
         )
-    if free < _LITTLE_FREE:
+    if free < _LOW_FREE:
         return warn(text, look)
     return ok(text)

@@ -15,13 +15,13 @@ from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.backend import InstalledJob
 from ..schedulers.job_spec import unit_names
 from ..state.history import RunRecord
-from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
+from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
 from .context import HostContext
 from .finding import ok, warn
 
 _FIRST_PROCESS = Path("/proc/1/stat")
 _START_TIME = 19  # field 22 of proc(5), counted from the one after the name
-_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+_GOOD_OUTCOMES = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 # Results of a unit for which no process was started (systemd.exec(5), $SERVICE_RESULT).
 _NO_PROCESS = {
     "start-limit-hit": msg("the unit was started too often in a short time"),
@@ -31,20 +31,20 @@ _NO_PROCESS = {
 
 def check_last_run(context: HostContext) -> Problem:
     """Check the last run by its own record, or by the service manager where it left none."""
-    ending = context.one.ending if context.one is not None else None
-    last = latest_run(read_last(context.state), context.history, ending, context.abandoned)
-    if ending is not None and ending.result in _NO_PROCESS:
+    unit_result = context.installed_job.unit_result if context.installed_job is not None else None
+    last = latest_run(read_last(context.state), context.history, unit_result, context.abandoned)
+    if unit_result is not None and unit_result.result in _NO_PROCESS:
         text = msg(
             "systemd did not start the last run ({result}): {reason}",
-            result=ending.result,
-            reason=_NO_PROCESS[ending.result],
+            result=unit_result.result,
+            reason=_NO_PROCESS[unit_result.result],
         )
-        return warn(text, context.systemctl("status", ending.unit))
+        return warn(text, context.systemctl("status", unit_result.unit))
     if last is None:
         if context.state_is_hidden:
             return ok(msg("you have no permission to read the last run in {state}", state=context.state))
         return ok(msg("no run is on record yet"))
-    if last.outcome in _GOOD:
+    if last.outcome in _GOOD_OUTCOMES:
         return ok(msg("the last run ended with {outcome}, {time}", outcome=last.outcome, time=last.call_time))
     job = context.job.name
     if (why := why_not_started(last.exit_code)) is not None:
@@ -83,10 +83,10 @@ def check_last_run(context: HostContext) -> Problem:
 
 def check_in_flight(context: HostContext) -> Problem | None:
     """Check whether it is unknown how an earlier run ended."""
-    left = context.abandoned
-    if left is None:
+    abandoned = context.abandoned
+    if abandoned is None:
         return None
-    run = left.workflow_run_id or msg("run ID unknown")
+    run = abandoned.workflow_run_id or msg("run ID unknown")
     text = msg(
         "the outcome of an earlier run is unknown ({run}). Before the next run starts, "
         "dify-job asks Dify for that outcome",
@@ -100,23 +100,23 @@ def check_missed_runs(context: HostContext) -> Problem | None:
 
     A pause, a fresh install and a machine that was off excuse what fell into them.
     """
-    one, past, now = context.one, context.history, context.now
+    one, past, now = context.installed_job, context.history, context.now
     if one is None or past is None or context.job.state == "none":
         return None
     if one.since is None or not one.enabled or one.paused or one.running:
         return None
     if lock_holder(one.state, now) is not None:
         return None
-    at = read_tick(one.state)
+    at = read_last_due(one.state)
     try:
         missed = missed_runs(
             context.job.times,
             now,
             since=max(one.since, _booted_at(now)),
-            runs=tuple(_recorded(one, past)),
+            runs=tuple(_recorded_starts(one, past)),
             by_cron=one.by_cron,
             last=None if at is None else datetime.fromtimestamp(at, UTC),
-            asleep=_suspended(),
+            asleep=_suspended_time(),
         )
     except JobError:  # a schedule that the scheduler cannot follow has a finding of its own
         return None
@@ -148,17 +148,17 @@ def check_missed_runs(context: HostContext) -> Problem | None:
     )
 
 
-def _recorded(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[RecordedRun]:
+def _recorded_starts(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[RecordedRun]:
     """The starts that the history, the service manager or a killed process noted."""
     for run in past:
         if (began := run.began) is not None:
             yield RecordedRun(began, began + timedelta(seconds=run.duration or 0.0))
-    ending = one.ending
-    if ending is not None and (started := ending.began or ending.ended) is not None:
-        yield RecordedRun(started, ending.ended or started)
-    if (left := read_in_flight(one.state)) is not None:
+    unit_result = one.unit_result
+    if unit_result is not None and (started := unit_result.began or unit_result.ended) is not None:
+        yield RecordedRun(started, unit_result.ended or started)
+    if (abandoned := read_in_flight(one.state)) is not None:
         try:
-            began = datetime.fromisoformat(left.started).astimezone(UTC)
+            began = datetime.fromisoformat(abandoned.started).astimezone(UTC)
         except ValueError:
             return
         yield RecordedRun(began, began)
@@ -173,7 +173,7 @@ def _booted_at(now: datetime) -> datetime:
     return now - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - _start_of_first_process())
 
 
-def _suspended() -> timedelta:
+def _suspended_time() -> timedelta:
     """How long the machine slept since it was booted."""
     asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
     return timedelta(seconds=max(0.0, asleep))

@@ -19,8 +19,8 @@ from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, ok, place_of, warn
-from .user_access import distrust, is_out_of_sight
+from .finding import fail, location_of, ok, warn
+from .user_access import is_hidden_from_caller, untrusted_reason
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 # what every run imports
@@ -37,11 +37,11 @@ def missing_module(context: HostContext, module: str) -> bool:
     python = context.python or Path(sys.executable)
     if python == Path(sys.executable):
         return find_spec(module) is None
-    return os.access(python, os.X_OK) and distrust(python) is None and _lacks(python, module)
+    return os.access(python, os.X_OK) and untrusted_reason(python) is None and _cannot_import(python, module)
 
 
 @cache
-def _lacks(python: Path, module: str) -> bool:
+def _cannot_import(python: Path, module: str) -> bool:
     return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
 
 
@@ -50,7 +50,7 @@ def check_program(context: HostContext) -> Problem | None:
     python = context.python
     if python is None:
         return warn(msg("no installed unit or crontab entry starts the job"), _install_again(context))
-    if is_out_of_sight(context, python) or os.access(python, os.X_OK):
+    if is_hidden_from_caller(context, python) or os.access(python, os.X_OK):
         return None
     if is_missing(python):
         text = msg(
@@ -72,12 +72,12 @@ def check_interpreter(context: HostContext) -> Problem | None:
     python = context.python
     if python is None:
         return None
-    if is_out_of_sight(context, python):
+    if is_hidden_from_caller(context, python):
         again = command("dify-job", "doctor", context.job.name, needs_root=True)
         return warn(
             msg("you have no permission to look at the job's interpreter {python}", python=python), again
         )
-    if (why := distrust(python)) is not None:
+    if (why := untrusted_reason(python)) is not None:
         return ok(
             msg(
                 "the Python interpreter {python} was not checked, because running it is not safe: {reason}",
@@ -85,7 +85,7 @@ def check_interpreter(context: HostContext) -> Problem | None:
                 reason=why,
             )
         )
-    done = _tried(python)
+    done = _version_of(python)
     if not done.answered:
         why = msg(
             "the Python interpreter {python} could not be checked, because it failed to run: {reason}",
@@ -121,7 +121,7 @@ def _install_again(context: HostContext) -> str:
 
 
 @cache
-def _tried(python: Path) -> subprocesses.Completed:
+def _version_of(python: Path) -> subprocesses.Completed:
     """Ask its dify-job for the version, once for all jobs."""
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
@@ -129,7 +129,7 @@ def _tried(python: Path) -> subprocesses.Completed:
 def check_bytecode(context: HostContext) -> Problem | None:
     """Check that the code is compiled, where the service cannot write and every run would compile it."""
     python = context.python
-    if python is None or is_out_of_sight(context, python) or distrust(python) is not None:
+    if python is None or is_hidden_from_caller(context, python) or untrusted_reason(python) is not None:
         return None
     if python != Path(sys.executable):
         return ok(msg("the bytecode was not checked, because the job runs with another Python interpreter"))
@@ -194,7 +194,7 @@ def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
             return msg(
                 'set ca_file = "{path}" in {place}',
                 path=os.environ[name],
-                place=place_of(context.job, "ca_file"),
+                place=location_of(context.job, "ca_file"),
             )
     if context.by_cron:
         again = context.command("install", context.job.name, "--backend", "systemd")
@@ -213,7 +213,11 @@ def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
 
 def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
     """Put values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
-    [unit] = [path for path in context.one.paths if path.name == service] if context.one else []
+    [unit] = (
+        [path for path in context.installed_job.paths if path.name == service]
+        if context.installed_job
+        else []
+    )
     directory = f"{unit}.d"
     place = shlex.quote(directory)
     pairs = " ".join(f'"{name}=${name}"' for name in missing)

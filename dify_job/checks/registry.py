@@ -18,11 +18,11 @@ from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..schedulers import access
 from ..schedulers.backend import Scope
-from ..schedulers.detect import look_for_jobs, visible
+from ..schedulers.detect import find_jobs, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend
 from .context import HostContext, store_forms
-from .finding import edit_of, fail, warn
+from .finding import edit_for, fail, warn
 from .http_socket import check_http_socket
 from .inputs import (
     check_file_access,
@@ -68,9 +68,9 @@ from .settings import (
     check_times,
     check_zone,
     edit_schedule,
-    new_key,
+    store_key_command,
 )
-from .user_access import check_reach
+from .user_access import check_user_access
 
 
 class Needs(IntEnum):
@@ -112,12 +112,12 @@ class Check(NamedTuple):
 
 
 _files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
-_edit_inputs, _edit_files = partial(edit_of, key="inputs"), partial(edit_of, key="files")
+_edit_inputs, _edit_files = partial(edit_for, key="inputs"), partial(edit_for, key="files")
 _installed = partial(Check, after=("units",), installed=True)
 
 CHECKS = (
     Check("config", check_config, Needs.CONFIG),
-    _files_of_config("key", check_key, settings=("api_key",), fix=new_key),
+    _files_of_config("key", check_key, settings=("api_key",), fix=store_key_command),
     _files_of_config("tls", check_ca, settings=("ca_file",), fix=edit_ca_file),
     _files_of_config("headers", check_headers, settings=("headers",)),
     Check("tls", check_transport, Needs.SERVER),
@@ -132,7 +132,7 @@ CHECKS = (
     Check("files", check_files, Needs.SERVER, fix=_edit_files),
     Check("run-as", check_run_as, settings=("run_as",), blocking=True),
     _files_of_config(
-        "output", check_output_template, settings=("output",), fix=partial(edit_of, key="output")
+        "output", check_output_template, settings=("output",), fix=partial(edit_for, key="output")
     ),
     _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),
@@ -153,7 +153,7 @@ CHECKS = (
     _installed("environment", check_environment),
     _installed("interpreter", check_program, Needs.INSTALLED, overview=True),
     _installed("interpreter", check_interpreter),
-    Check("reach", check_reach, after=("units", "interpreter"), blocking=True),
+    Check("reach", check_user_access, after=("units", "interpreter"), blocking=True),
     _installed("bytecode", check_bytecode, after=("units", "interpreter")),
     _installed("linger", check_linger),
     Check("http", check_http_socket),
@@ -167,7 +167,7 @@ CHECKS = (
 )
 
 
-def examine(
+def run_checks(
     context: HostContext,
     needs: Needs = Needs.SERVER,
     choose: Callable[[Check], bool] = lambda _: True,
@@ -186,9 +186,9 @@ def examine(
     for check in CHECKS:
         if check.needs > needs or not choose(check) or check.name in judged or failed & {*check.after}:
             continue
-        if check.installed and context.one is None:
+        if check.installed and context.installed_job is None:
             continue
-        if (problem := _found_by(check, context)) is not None:
+        if (problem := _run_check(check, context)) is not None:
             if problem.severity is not Severity.OK:
                 judged.add(check.name)
             if problem.severity is Severity.FAIL or problem.outcome is not None:
@@ -196,7 +196,7 @@ def examine(
             yield problem._replace(name=check.name, settings=check.settings)
 
 
-def _found_by(check: Check, context: HostContext) -> Problem | None:
+def _run_check(check: Check, context: HostContext) -> Problem | None:
     try:
         return check.run(context)
     except JobError as error:
@@ -206,7 +206,7 @@ def _found_by(check: Check, context: HostContext) -> Problem | None:
         return fail(error.message, fix or error.hint, error.outcome)
 
 
-def examine_jobs(
+def check_jobs(
     job: str | None,
     *,
     config_path: Path | None,
@@ -236,18 +236,25 @@ def examine_jobs(
         if error.outcome is Outcome.USAGE:
             raise
         return [(job or "", [error.problem("config")])]
-    installed, unasked = look_for_jobs(visible(backend, scope), [one.name for one in jobs])
+    installed, scheduler_error = find_jobs(visible(backend, scope), [one.name for one in jobs])
     asked = Scope(scope) if scope else None
     contexts = [
         HostContext.of(
-            one, config, installed, now, backend=backend, scope=asked, servers=servers, unasked=unasked
+            one,
+            config,
+            installed,
+            now,
+            backend=backend,
+            scope=asked,
+            servers=servers,
+            scheduler_error=scheduler_error,
         )
         for one in jobs
     ]
     found: list[tuple[str, Sequence[Problem]]] = [
         (name, [error.problem("config")]) for name, error in config.broken.items() if job is None
     ]
-    found += [(context.job.name, list(examine(context))) for context in contexts]
+    found += [(context.job.name, list(run_checks(context))) for context in contexts]
     store_forms(contexts)
     return found
 
@@ -260,7 +267,7 @@ def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Pro
         configured: False where the job's config cannot be read.
     """
     kinds = set(Needs) if configured else {Needs.INSTALLED}
-    for problem in examine(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
+    for problem in run_checks(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
         if problem.severity is not Severity.OK:
             yield problem
 
@@ -272,9 +279,9 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
         context: The job and the host.
         needs: The most that a check may need.
     """
-    for problem in examine(context, needs, lambda check: check.blocking):
+    for problem in run_checks(context, needs, lambda check: check.blocking):
         if problem.outcome is not None:
-            place = _line_of(context.job, problem.settings)
+            place = _location_in_config(context.job, problem.settings)
             message = problem.message
             if place:
                 message = msg("{place}: {mistake}", place=place, mistake=message)
@@ -301,7 +308,7 @@ def check_prepared(
         JobError: The first mistake.
     """
     contexts = []
-    with access.session():
+    with access.shared_probes():
         for each in ready:
             configured = config.jobs[each.job.name]  # with its key of now, not of after the installation
             context = HostContext(
@@ -318,7 +325,7 @@ def check_prepared(
     return contexts
 
 
-def _line_of(job: Job, settings: tuple[str, ...]) -> str:
+def _location_in_config(job: Job, settings: tuple[str, ...]) -> str:
     for setting in settings:
         origin = job.key.origin if setting == "api_key" else job.origins.get(setting)
         if origin is not None and origin.line:

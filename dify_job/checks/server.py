@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from .. import log
 from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
-from ..config.readers import host_in_the_open
+from ..config.readers import unencrypted_host
 from ..config.secrets import read_headers
 from ..dify.app_info import CALL_LIMIT, AppProbe, ForeignAnswer, NoAnswer, ProbeFailure, probe_app
 from ..dify.models import ApiError, Failure, FailureCause
@@ -18,7 +18,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.outcome import NOT_DIFY, NotSent, RunOutcome, connection_error_hint, decide
-from .finding import fail, ok, place_of, warn
+from .finding import fail, location_of, ok, warn
 
 if TYPE_CHECKING:
     from .context import HostContext
@@ -39,14 +39,14 @@ class Servers:
         self._seen: dict[tuple[str, str, Path | None], AppProbe] = {}
         self._gone: dict[str, AppProbe] = {}
 
-    def look(self, job: Job, key: Secret) -> AppProbe | None:
+    def probe(self, job: Job, key: Secret) -> AppProbe | None:
         """Return what the server says of a job's app; None where it cannot be asked, or no time is left.
 
         Args:
             job: The job.
             key: Its key.
         """
-        log.hide(key.reveal())
+        log.add_secret(key.reveal())
         asked = (job.base_url, key.reveal(), job.ca_file)
         if job.base_url in self._gone:
             return self._gone[job.base_url]
@@ -97,7 +97,7 @@ def check_ca(context: "HostContext") -> None:
 
 def edit_ca_file(context: "HostContext", _error: JobError) -> str:
     """Return how a person fixes the certificates that the job trusts."""
-    place = place_of(context.job, "ca_file")
+    place = location_of(context.job, "ca_file")
     return msg(
         "edit ca_file in {place}: name a PEM file, or remove the setting to trust this "
         "machine's certificates",
@@ -115,10 +115,10 @@ def check_transport(context: "HostContext") -> Problem:
     job, seen = context.job, context.app
     parts = urlsplit(job.base_url)
     host = parts.hostname or ""
-    if host_in_the_open(job.base_url) is not None:
+    if unencrypted_host(job.base_url) is not None:
         return warn(
             msg("the API key is sent to {host} without encryption", host=host),
-            msg("set base_url to an https:// address in {place}", place=place_of(job, "base_url")),
+            msg("set base_url to an https:// address in {place}", place=location_of(job, "base_url")),
         )
     if parts.scheme == "http":
         return ok(msg("no encryption, and none is needed: Dify runs on this machine"))
@@ -151,7 +151,7 @@ def check_server(context: "HostContext") -> Problem | None:
         text = msg(
             "the server {base_url} cannot be reached: {reason}", base_url=job.base_url, reason=failure.reason
         )
-        return fail(text, _try(job, failure.reason))
+        return fail(text, _curl_advice(job, failure.reason))
     of_dify = isinstance(failure, ApiError) and failure.from_dify and failure.status < 500
     if not of_dify and (why := _outcome_of(failure)) is not None:
         return fail(
@@ -206,24 +206,24 @@ def _outcome_of(failure: ProbeFailure | None) -> RunOutcome | None:
     return None
 
 
-def _try(job: Job, why: str) -> str:
+def _curl_advice(job: Job, why: str) -> str:
     match why.cause if isinstance(why, Failure) else FailureCause.OTHER:
         case FailureCause.OTHER:
             verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
             return msg(
                 "edit base_url in {place} if the address is wrong; otherwise test the connection: {command}",
                 command=command("curl", "-v", *verify, f"{job.base_url}/info"),
-                place=place_of(job, "base_url"),
+                place=location_of(job, "base_url"),
             )
         case FailureCause.CERTIFICATE_NAME:
             return msg(
                 "edit base_url in {place}: use a host name that the certificate contains",
-                place=place_of(job, "base_url"),
+                place=location_of(job, "base_url"),
             )
         case FailureCause.CERTIFICATE_UNTRUSTED:
             return msg(
                 "set ca_file in {place} to the PEM file of the certificate authority, or "
                 "renew the certificate on the server",
-                place=place_of(job, "ca_file"),
+                place=location_of(job, "ca_file"),
             )
     return connection_error_hint(why)

@@ -12,10 +12,10 @@ from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
-from ..system.managed_files import FileState, FileStatus, look
+from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from .context import HostContext
-from .finding import fail, ok, place_of, warn
+from .finding import fail, location_of, ok, warn
 
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
@@ -23,25 +23,25 @@ _ABSENT = FileStatus(FileState.ABSENT)
 
 def check_backend(context: HostContext) -> Problem:
     """Check that the scheduler itself runs; only a warning where nothing is installed with it yet."""
-    bad = fail if context.one is not None else warn
+    bad = fail if context.installed_job is not None else warn
     if isinstance(context.scheduler, cron.Cron):
         if context.scheduler.daemon_runs:
             return ok(msg("the cron daemon is running"))
         return bad(cron.NOT_RUNNING, cron.start_command())
     manager, scope = context.scheduler.manager, context.scheduler.scope
-    why_not = manager.why_not()
-    if why_not is None and manager.silent:
+    why_not = manager.unavailable_reason()
+    if why_not is None and manager.no_answer:
         text = msg(
             "the {scope} service manager of systemd does not respond: {reason}",
             scope=scope,
-            reason=manager.silent,
+            reason=manager.no_answer,
         )
-        look = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
+        file_status = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
         return bad(
             text,
             msg(
                 "if the service manager is frozen, reboot the machine; to see the reason, run: {command}",
-                command=look,
+                command=file_status,
             ),
         )
     if why_not is None:
@@ -50,18 +50,18 @@ def check_backend(context: HostContext) -> Problem:
     if not context.system and systemctl.is_booted():
         return bad(why_not, access.linger_command())
     by_cron = context.command("install", context.job.name, "--backend", "cron")
-    if context.one is None:
+    if context.installed_job is None:
         return bad(why_not, by_cron)
     # with both it would run twice, and install refuses
-    return bad(why_not, join(" && ", (_uninstall(context, context.one), by_cron)))
+    return bad(why_not, join(" && ", (_uninstall(context, context.installed_job), by_cron)))
 
 
-def _uninstall(context: HostContext, one: InstalledJob) -> Command:
-    words = ("uninstall", context.job.name, "--backend", one.backend, f"--{one.scope}")
-    return command("dify-job", *words, needs_root=one.scope is Scope.SYSTEM)
+def _uninstall(context: HostContext, installed_job: InstalledJob) -> Command:
+    words = ("uninstall", context.job.name, "--backend", installed_job.backend, f"--{installed_job.scope}")
+    return command("dify-job", *words, needs_root=installed_job.scope is Scope.SYSTEM)
 
 
-def _where_asked(context: HostContext) -> tuple[str, ...]:
+def _scope_flags(context: HostContext) -> tuple[str, ...]:
     """The flags by which install goes where the caller looked, and would not go by itself."""
     backend = ("--backend", "cron") if context.by_cron and systemctl.is_booted() else ()
     return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
@@ -69,23 +69,27 @@ def _where_asked(context: HostContext) -> tuple[str, ...]:
 
 def check_installed_files(context: HostContext) -> Problem | None:
     """Check that the scheduler can use the installed files as they are; None where it can."""
-    one = context.one
-    if one is None:
+    installed_job = context.installed_job
+    if installed_job is None:
         return None
-    for path, seen in one.files.items():
-        if seen.found is FileState.UNREADABLE:
+    for path, seen in installed_job.files.items():
+        if seen.state is FileState.UNREADABLE:
             again = command("dify-job", "doctor", context.job.name, needs_root=True)
             return warn(msg("you have no permission to read {path}", path=path), again)
-    return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
+    return (
+        _check_cron_file(context, installed_job)
+        if context.by_cron
+        else _check_unit_files(context, installed_job)
+    )
 
 
 def check_sync(context: HostContext) -> Problem:
     """Check that the job is installed once, and as configured."""
-    job, one = context.job.name, context.one
-    if one is None and context.unasked is not None:
-        return warn(context.unasked.message, context.unasked.hint)
-    if one is None:
-        install = context.command("install", job, *_where_asked(context))
+    job, installed_job = context.job.name, context.installed_job
+    if installed_job is None and context.scheduler_error is not None:
+        return warn(context.scheduler_error.message, context.scheduler_error.hint)
+    if installed_job is None:
+        install = context.command("install", job, *_scope_flags(context))
         return warn(msg("the job is not installed, so nothing starts it"), install)
     if len(context.installed) > 1:
         where = join(
@@ -100,18 +104,20 @@ def check_sync(context: HostContext) -> Problem:
             msg("the job is installed twice ({where}), so it runs twice each time", where=where),
             fix,
         )
-    edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
+    edited = [str(path) for path, seen in installed_job.files.items() if seen.state is FileState.EDITED]
     if edited:
         text = msg(
             "these files were edited by hand, so install does not change them: {files}",
             files=" ".join(edited),
         )
         return warn(text, _overwrite(context))
-    if (drift := _drift(context, one)) is not None:
+    if (drift := _drift(context, installed_job)) is not None:
         return drift
     if not context.by_cron and context.python is not None and systemctl.version() is not None:
         rendered = context.scheduler.render(context.spec)
-        if any(one.files.get(file.path, _ABSENT).content != file.text.encode() for file in rendered):
+        if any(
+            installed_job.files.get(file.path, _ABSENT).content != file.text.encode() for file in rendered
+        ):
             return warn(
                 msg(
                     "the installed files come from another version of dify-job, or are for "
@@ -119,27 +125,29 @@ def check_sync(context: HostContext) -> Problem:
                 ),
                 context.command("install", job),
             )
-    names = sorted(str(path) if context.by_cron else path.name for path in one.paths)
+    names = sorted(str(path) if context.by_cron else path.name for path in installed_job.paths)
     return ok(msg("the installed files match the configuration: {names}", names=join(", ", names)))
 
 
-def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None:
-    job, shown = context.job.name, one.units
+def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Problem | None:
+    job, shown = context.job.name, installed_job.units
     again = context.command("install", job)
-    there = {path.name: seen for path, seen in one.files.items()}
+    there = {path.name: seen for path, seen in installed_job.files.items()}
     for name in unit_names(job):
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
-        if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
+        if (seen is not None and seen.state is FileState.MASKED) or state == "masked":
             return fail(
                 msg("the unit {name} is masked by the administrator", name=name),
-                join(" && ", unmask_commands(name, job, one.scope)),
+                join(" && ", unmask_commands(name, job, installed_job.scope)),
             )
         if seen is None:
             return fail(msg("the unit {name} is missing", name=name), again)
         if state not in ("", "loaded"):
             text = msg("systemd cannot load the unit {name}: {state}", name=name, state=state)
-            return fail(text, _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context))
+            return fail(
+                text, _without_drop_ins(context, shown[name]["DropInPaths"].split()) or _overwrite(context)
+            )
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
         return warn(
             msg("the unit files changed on disk since systemd read them"), context.systemctl("daemon-reload")
@@ -147,7 +155,7 @@ def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None
     reports = b"\nOnFailure=dify-job-notify@" in there[unit_names(job)[0]].content
     if reports and failure_unit_name(job) not in there:
         place = context.scheduler.directory / failure_unit_name(job)
-        if look(place).found is FileState.ABSENT:  # masked, it is somebody's decision
+        if file_status(place).state is FileState.ABSENT:  # masked, it is somebody's decision
             return warn(msg("the unit that reports failed runs is missing"), again)
     return None
 
@@ -161,26 +169,26 @@ def _overwrite(context: HostContext) -> str:
     )
 
 
-def _without(context: HostContext, drop_ins: Sequence[str]) -> str | None:
+def _without_drop_ins(context: HostContext, drop_ins: Sequence[str]) -> str | None:
     """What takes drop-ins away; None where there are none."""
     if not drop_ins:
         return None
     return join(" && ", (context.as_owner("rm", *drop_ins), context.systemctl("daemon-reload")))
 
 
-def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
-    [path] = one.paths
-    if one.setting_above is not None:
+def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Problem | None:
+    [path] = installed_job.paths
+    if installed_job.conflicting_setting is not None:
         text = msg(
             "the setting {setting} above the job's crontab lines changes what they mean",
-            setting=one.setting_above,
+            setting=installed_job.conflicting_setting,
         )
-        move = context.command("install", one.job, *_where_asked(context))
+        move = context.command("install", installed_job.job, *_scope_flags(context))
         return warn(
             text,
             msg(
                 "to move the job's lines above {setting}, run: {command}",
-                setting=one.setting_above,
+                setting=installed_job.conflicting_setting,
                 command=move,
             ),
         )
@@ -194,27 +202,31 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
                 "cron ignores {path}, because its mode is {mode:04o} and its owner is {owner}",
                 path=path,
                 mode=stat.S_IMODE(seen.st_mode),
-                owner=access.name_of(seen.st_uid),
+                owner=access.user_name(seen.st_uid),
             )
             owner = command("chown", "root", str(path), needs_root=True)
             return fail(text, join(" && ", (owner, command("chmod", "644", str(path), needs_root=True))))
     return None
 
 
-def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
+def _drift(context: HostContext, installed_job: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; check_program reports another interpreter."""
-    if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
+    if (
+        context.config.path is not None
+        and installed_job.source
+        and Path(installed_job.source) != context.config.path.absolute()
+    ):
         text = msg(
             "the installed schedule uses the configuration {source}, "
             "but the command that you run now uses {path}",
-            source=one.source,
+            source=installed_job.source,
             path=context.config.path,
         )
         return warn(
             text,
-            command("dify-job", "--config", one.source, "doctor", context.job.name),
+            command("dify-job", "--config", installed_job.source, "doctor", context.job.name),
         )
-    if context.python is not None and context.spec.fingerprint != one.fingerprint:
+    if context.python is not None and context.spec.fingerprint != installed_job.fingerprint:
         text = msg("the configuration changed since the job was installed")
         return warn(text, context.command("install", context.job.name))
     return None
@@ -242,7 +254,7 @@ def check_overrides(context: HostContext) -> Problem | None:
         return ok(msg("the drop-in {where} changes no setting that the job needs", where=where))
     fix = msg(
         "if you did not mean to change the unit, remove the drop-in: {command}",
-        command=_without(context, names),
+        command=_without_drop_ins(context, names),
     )
     return warn(
         msg("the drop-in {where} changes the unit: {found}", where=where, found=join("; ", found)), fix
@@ -251,12 +263,12 @@ def check_overrides(context: HostContext) -> Problem | None:
 
 def check_enabled(context: HostContext) -> Problem | None:
     """Check that the schedule is enabled."""
-    job, one = context.job.name, context.one
-    if one is None:
+    job, installed_job = context.job.name, context.installed_job
+    if installed_job is None:
         return None
-    if one.paused and not one.enabled:
+    if installed_job.paused and not installed_job.enabled:
         return warn(msg("the job is paused, so nothing starts it"), context.command("resume", job))
-    if one.enabled is None:
+    if installed_job.enabled is None:
         return warn(
             msg("the service manager does not say whether the job is enabled"),
             command("dify-job", "status", job),
@@ -265,19 +277,23 @@ def check_enabled(context: HostContext) -> Problem | None:
     if timer in context.units and not context.units[timer].enabled:
         text = msg("the job will not run after the next boot, because its timer is not enabled")
         return warn(text, context.systemctl("enable", timer))
-    if one.next_run is None:
-        return ok(msg("{backend} starts the job", backend=one.backend))
-    at = one.next_run.astimezone()
-    return ok(msg("{backend} starts the job next at {at:%Y-%m-%d %H:%M:%S %Z}", backend=one.backend, at=at))
+    if installed_job.next_run is None:
+        return ok(msg("{backend} starts the job", backend=installed_job.backend))
+    at = installed_job.next_run.astimezone()
+    return ok(
+        msg(
+            "{backend} starts the job next at {at:%Y-%m-%d %H:%M:%S %Z}", backend=installed_job.backend, at=at
+        )
+    )
 
 
 def check_mail(context: HostContext) -> Problem | None:
     """Check that cron can mail what a failed run prints; None for systemd."""
     if not context.by_cron:
         return None
-    notify, place = context.job.notify, place_of(context.job, "notify")
-    mailed = context.system or (context.one is not None and context.one.mailed)
-    if mailed and (subprocesses.found("sendmail") or any(Path(name).exists() for name in _MAILERS)):
+    notify, place = context.job.notify, location_of(context.job, "notify")
+    mailed = context.system or (context.installed_job is not None and context.installed_job.mailed)
+    if mailed and (subprocesses.is_on_path("sendmail") or any(Path(name).exists() for name in _MAILERS)):
         return ok(msg("cron can send mail about failed runs"))
     if notify.files or notify.healthchecks:
         return ok(msg("cron sends no mail; the notifications of the job report failed runs"))
@@ -307,5 +323,5 @@ def check_linger(context: HostContext) -> Problem | None:
     if context.by_cron or context.system:
         return None
     if access.lingers():
-        return ok(msg("the units of user {name} run without a login", name=access.name_of(os.geteuid())))
+        return ok(msg("the units of user {name} run without a login", name=access.user_name(os.geteuid())))
     return warn(msg("the job runs only while you are logged in"), access.linger_command())

@@ -19,7 +19,7 @@ from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
-from .finding import edit_of, fail, ok, place_of, warn
+from .finding import edit_for, fail, location_of, ok, warn
 from .program import missing_module
 from .user_access import grant_access_command
 
@@ -58,7 +58,7 @@ def check_key(context: HostContext) -> Problem:
         raise key
     if job.key.file is not None:
         seen = job.key.file.stat()
-        owner = access.name_of(seen.st_uid)
+        owner = access.user_name(seen.st_uid)
         return ok(
             msg(
                 "the API key is in {file} (mode {mode:04o}, owner {owner})",
@@ -75,7 +75,7 @@ def check_key(context: HostContext) -> Problem:
     return ok(msg("the API key comes from {origin}; dify-job install stores it in a file", origin=origin))
 
 
-def new_key(context: HostContext, error: JobError) -> str | None:
+def store_key_command(context: HostContext, error: JobError) -> str | None:
     """Return what stores a key where the job looks for it; a mode alone is fixed by the hint of the error."""
     if context.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
@@ -96,14 +96,14 @@ def check_run_as(context: HostContext) -> Problem | None:
         msg(
             "edit run_as in {place}, or create the user: {command}",
             command=command("useradd", "--system", str(run_as), needs_root=True),
-            place=place_of(context.job, "run_as"),
+            place=location_of(context.job, "run_as"),
         ),
     )
 
 
 def check_output_template(context: HostContext) -> None:
     """Check that the name of the output file can be rendered. Raises JobError."""
-    context.drafts.output_file()
+    context.unit_templates.output_file()
 
 
 def check_directory(context: HostContext, setting: str) -> Problem | None:
@@ -133,10 +133,10 @@ def check_output(context: HostContext) -> Problem | None:
     if account is None:
         return None
     for directory in directories:
-        if (why := access.obstacle(directory, account, os.W_OK)) is None:
+        if (why := access.access_error(directory, account, os.W_OK)) is None:
             continue
-        key = "metrics" if directory == context.spec.figures else "output"
-        place = place_of(context.job, key)
+        key = "metrics" if directory == context.spec.metrics_directory else "output"
+        place = location_of(context.job, key)
         if access.is_hidden(directory, account):
             fix: str = msg(
                 'edit the setting "{key}" in {place}: choose another directory, such as one below /srv',
@@ -146,7 +146,7 @@ def check_output(context: HostContext) -> Problem | None:
         elif context.system:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
                 "set run_as in {place} to a user who can write to the directory",
-                place=place_of(context.job, "run_as"),
+                place=location_of(context.job, "run_as"),
             )
         else:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
@@ -213,7 +213,7 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
         "to create this file, run: {command}",
         file=file,
         command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),
-        place=place_of(context.job, "notify"),
+        place=location_of(context.job, "notify"),
     )
 
 
@@ -225,7 +225,7 @@ def check_times(context: HostContext) -> None:
 def check_records(context: HostContext) -> Problem | None:
     """Check that a job stores state where its schedule needs a record of the last run. Raises JobError."""
     job = context.job
-    ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
+    ticks = schedule_lines.lines_for(job.times, by_cron=context.by_cron)
     if not ticks.if_due or job.state != "none":
         return None
     text = msg(
@@ -234,14 +234,14 @@ def check_records(context: HostContext) -> Problem | None:
         name=job.name,
         why=ticks.why,
     )
-    return fail(text, msg('remove state = "none" from {place}', place=place_of(job, "state")))
+    return fail(text, msg('remove state = "none" from {place}', place=location_of(job, "state")))
 
 
 def check_schedule(context: HostContext) -> Problem:
     """Check that the scheduler can follow the schedule, and what is odd about it. Raises JobError."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
-    words = schedule_lines.in_words(times)
-    ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
+    words = schedule_lines.schedule_text(times)
+    ticks = schedule_lines.lines_for(times, by_cron=by_cron)
     runs = list(islice(upcoming.run_times(times, context.now, by_cron=by_cron), 50))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
@@ -252,7 +252,7 @@ def check_schedule(context: HostContext) -> Problem:
                 jitter=timespan_text(times.jitter),
                 gap=timespan_text(gap),
             ),
-            msg("set a shorter jitter in {place}", place=place_of(job, "jitter")),
+            msg("set a shorter jitter in {place}", place=location_of(job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         key = _schedule_key(job)
@@ -260,7 +260,7 @@ def check_schedule(context: HostContext) -> Problem:
             'change the setting "{key}" in {place} to a time that the clock change does not affect; to see '
             "the upcoming runs, run: {command}",
             key=key,
-            place=place_of(job, key),
+            place=location_of(job, key),
             command=command("dify-job", "next", job.name),
         )
         return warn(msg("the schedule is {words}; {changes}", words=words, changes=join("; ", changes)), fix)
@@ -277,7 +277,7 @@ def _schedule_key(job: Job) -> str:
 
 def edit_schedule(context: HostContext, error: JobError) -> str:
     """Return how a person fixes a mistake in the schedule."""
-    return edit_of(context, error, _schedule_key(context.job))
+    return edit_for(context, error, _schedule_key(context.job))
 
 
 def check_zone(context: HostContext) -> Problem:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config.permissions import fault_of_directories
+from ..config.permissions import directories_error
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..schedulers import access
@@ -18,10 +18,10 @@ from .finding import fail, ok
 
 _PACKAGE = Path(__file__).parents[1] / "__init__.py"
 # Directories that many programs share: their owners and modes are not dify-job's to change.
-_OF_THE_SYSTEM = tuple(
+_SYSTEM_DIRECTORIES = tuple(
     map(Path, ("/root", "/etc", "/usr", "/boot", "/dev", "/proc", "/run", "/var/log", "/var/lib"))
 )
-_DEPTH_OF_SHARED = 2  # parts of /srv
+_SHARED_DEPTH = 2  # parts of /srv
 
 
 class _Needed(NamedTuple):
@@ -42,14 +42,14 @@ class _Needed(NamedTuple):
     public: bool = False
 
 
-def check_reach(context: HostContext) -> Problem | None:
+def check_user_access(context: HostContext) -> Problem | None:
     """Check that the service's user has access to code, config and secrets; None for a user's own jobs."""
     account, python = context.account, context.python
     if not context.system or account is None or python is None:
         return None
     if context.prepared is None and (
-        is_out_of_sight(context, python)
-        or distrust(python) is not None
+        is_hidden_from_caller(context, python)
+        or untrusted_reason(python) is not None
         or (os.geteuid() != 0 and not os.access(context.config_path, os.R_OK))
     ):
         return None
@@ -59,7 +59,7 @@ def check_reach(context: HostContext) -> Problem | None:
     )
 
 
-def is_out_of_sight(context: HostContext, python: Path) -> bool:
+def is_hidden_from_caller(context: HostContext, python: Path) -> bool:
     """Return whether a directory above an interpreter denies the caller access.
 
     Args:
@@ -68,13 +68,13 @@ def is_out_of_sight(context: HostContext, python: Path) -> bool:
     """
     if not context.system or os.geteuid() == 0:
         return False
-    return access.obstacle(python.parent, access.caller(), os.X_OK) is not None
+    return access.access_error(python.parent, access.calling_account(), os.X_OK) is not None
 
 
-def distrust(python: Path) -> str | None:
+def untrusted_reason(python: Path) -> str | None:
     """Return why the caller should not run an interpreter: a run_as user can put anything in its place."""
     there = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
-    return fault_of_directories(there) or fault_of_directories(python)
+    return directories_error(there) or directories_error(python)
 
 
 def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Problem | None:
@@ -98,7 +98,7 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
             ),
         )
     for needed in _needed(spec, account, key_by_manager=key_by_manager):
-        why = access.obstacle(needed.path, account, needed.mode)
+        why = access.access_error(needed.path, account, needed.mode)
         if why is not None:
             text = msg(
                 "{user} has no access to {what} {path}: {why}",
@@ -163,7 +163,7 @@ def _planned(path: Path) -> tuple[Path, int]:
 
 
 def _fix(needed: _Needed, account: access.Account) -> str:
-    fix, barrier = needed.fix, access.barrier(needed.path, account, needed.mode)
+    fix, barrier = needed.fix, access.first_denied(needed.path, account, needed.mode)
     if access.is_hidden(needed.path, account):
         fix = msg("move {path} to another directory, such as one below /srv", path=needed.path)
     if needed.public and barrier is not None and not is_missing(barrier) and not access.in_home(barrier):
@@ -190,13 +190,15 @@ def grant_access_command(path: Path, account: access.Account, need: int) -> str 
     if account.uid is None and need == os.W_OK:
         return None
     for above in reversed(path.parents):
-        if access.obstacle(above, account, os.X_OK) is not None:
-            return None if _belongs_to_others(above) else command("chmod", "a+x", str(above), needs_root=True)
+        if access.access_error(above, account, os.X_OK) is not None:
+            return (
+                None if _is_shared_directory(above) else command("chmod", "a+x", str(above), needs_root=True)
+            )
     if need == os.W_OK:
-        shared = _belongs_to_others(path) or len(path.parts) <= _DEPTH_OF_SHARED
+        shared = _is_shared_directory(path) or len(path.parts) <= _SHARED_DEPTH
         return None if shared else command("chown", account.name, str(path), needs_root=True)
-    return None if _belongs_to_others(path) else command("chmod", "a+r", str(path), needs_root=True)
+    return None if _is_shared_directory(path) else command("chmod", "a+r", str(path), needs_root=True)
 
 
-def _belongs_to_others(path: Path) -> bool:
-    return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)
+def _is_shared_directory(path: Path) -> bool:
+    return access.in_home(path) or any(path.is_relative_to(one) for one in _SYSTEM_DIRECTORIES)

@@ -23,7 +23,7 @@ from .output import echo, echo_data, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
 _HIDDEN = "…"
-_WIDEST = 48  # columns of a value before its origin
+_MAX_VALUE_WIDTH = 48  # columns of a value before its origin
 
 
 @click.group(name="config")
@@ -52,7 +52,11 @@ def show(options: Globals, /, *, job: str | None, as_json: bool) -> None:
     ]
     widths = [max(map(columns_of, column)) for column in zip(*shown, strict=True)]
     for name, key, value, origin in shown:
-        cells = padded(name, widths[0]), padded(key, widths[1]), padded(value, min(widths[2], _WIDEST))
+        cells = (
+            padded(name, widths[0]),
+            padded(key, widths[1]),
+            padded(value, min(widths[2], _MAX_VALUE_WIDTH)),
+        )
         echo_data("  ".join((*cells, origin)))
 
 

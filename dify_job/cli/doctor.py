@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..checks.registry import examine_jobs
+from ..checks.registry import check_jobs
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
@@ -33,7 +33,7 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
     """
     found = [
         (name, [check.for_reader(reader()) for check in checks])
-        for name, checks in examine_jobs(
+        for name, checks in check_jobs(
             job, config_path=options.config_path, env_file=options.env_file, backend=backend, scope=scope
         )
     ]

@@ -12,7 +12,7 @@ from ..messages.problem import Command, command
 from ..report.text import columns_of, hanging, wrapped
 from ..schedulers import systemctl
 
-_EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
+_CLICK_SUFFIX = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
 
 
 def formatter_of(context: click.Context) -> "Formatter":
@@ -73,7 +73,7 @@ class Formatter(click.HelpFormatter):
 
 
 def _translated(text: str) -> str:
-    found = _EXTRA.fullmatch(text)
+    found = _CLICK_SUFFIX.fullmatch(text)
     return translate_constant(found[1]) + found[2] if found is not None else translate_constant(text)
 
 
@@ -209,7 +209,7 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
-def redirect(words: Sequence[str]) -> str | None:
+def hint_for_unknown(words: Sequence[str]) -> str | None:
     """Return a hint for a command that does not exist by this name.
 
     Args:

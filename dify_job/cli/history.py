@@ -17,9 +17,9 @@ from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, JobRun, find_job, job_history, newest_first, state_of
 from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import look_for_jobs, visible
+from ..schedulers.detect import find_jobs, visible
 from ..system.managed_files import is_missing
-from .jobs import try_config
+from .jobs import config_or_none
 from .options import Globals, pass_globals, since_option
 from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
 
@@ -56,9 +56,9 @@ def history(
 
     dify-job stores the last 1,000 runs of each job.
     """
-    installed = [one for _, one in look_for_jobs(visible("auto", scope), jobs)[0]]
+    installed = [one for _, one in find_jobs(visible("auto", scope), jobs)[0]]
     required = not jobs and not installed
-    config = load_config(options.config_path, options.env_file) if required else try_config(options)
+    config = load_config(options.config_path, options.env_file) if required else config_or_none(options)
     configured = config.names if config is not None and scope is None else ()
     names = tuple(dict.fromkeys(jobs or (*(one.job for one in installed), *configured)))
     histories = [_history(name, installed, config, scope) for name in names]
@@ -74,7 +74,7 @@ def history(
         needs_root=True,
     )
     if jobs or len(unreadable) == len(histories):
-        _refuse(unreadable, scope, again)
+        _check_readable(unreadable, scope, again)
     runs = newest_first(histories, since=since, failed=failed)[:count]
     if as_json:
         only = histories[0] if len(names) == 1 else None
@@ -90,7 +90,7 @@ def history(
     if runs:
         _print(runs, histories)
     else:
-        _say_none(histories, narrowed=failed or since is not None)
+        _echo_no_runs(histories, narrowed=failed or since is not None)
     for each in histories:
         if (note := elsewhere_note(each.job, each.directory)) is not None:
             echo_err(note)
@@ -122,7 +122,7 @@ def _history(
     job = config.jobs.get(name) if config is not None else None
     console = job.console_url if job is not None else None
     one = find_job(name, installed, config)
-    return job_history(name, state_of(name, one, config, scope), console, one.ending if one else None)
+    return job_history(name, state_of(name, one, config, scope), console, one.unit_result if one else None)
 
 
 def _check_names(
@@ -136,7 +136,7 @@ def _check_names(
             pick(config, name)  # raises
 
 
-def _refuse(unreadable: Sequence[JobHistory], scope: str | None, again: Command) -> None:
+def _check_readable(unreadable: Sequence[JobHistory], scope: str | None, again: Command) -> None:
     """Raises JobError for a history that was asked for and cannot be read. again: this call, as root's."""
     if not unreadable:
         return
@@ -173,7 +173,7 @@ def _refuse(unreadable: Sequence[JobHistory], scope: str | None, again: Command)
     )
 
 
-def _say_none(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
+def _echo_no_runs(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
     if narrowed and any(each.runs for each in histories):
         echo(
             msg(

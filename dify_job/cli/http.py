@@ -24,7 +24,7 @@ from ..messages.problem import command
 from .options import Globals, pass_globals
 from .output import log_traceback
 
-_QUIET = 10.0  # seconds between two notes of one peer
+_LOG_INTERVAL = 10.0  # seconds between two notes of one peer
 
 
 @click.command()
@@ -74,21 +74,21 @@ def http(
             command("dify-job", "install", "--http"),
         ) from None
     if peer is None:
-        noted = _Noted()
+        noted = _RejectionLog()
         open_to = None if token_file is not None else Guard(frozenset({0, *uids}))
         listen(
             given,
             lambda peer: open_to.admit(peer) if open_to is not None else None,
-            lambda connection, peer: _answer_and_leave(
+            lambda connection, peer: _answer_and_exit(
                 lambda: _exchange(connection, peer, jobs, config, uids, token_file)
             ),
-            noted.turned_away,
+            noted.on_rejected,
         )
         return
     _exchange(given, peer, jobs, config, uids, token_file)
 
 
-def _answer_and_leave(answer: Callable[[], None]) -> NoReturn:
+def _answer_and_exit(answer: Callable[[], None]) -> NoReturn:
     """Answer in a process of its own, which ends without the clean-up of the one that it was forked from."""
     code = 1
     try:
@@ -136,16 +136,16 @@ def _log_rejection(asked: str, status: int, why: str, peer: Peer) -> None:
     log.warning(text, peer=peer.address, uid=peer.uid)
 
 
-class _Noted:
+class _RejectionLog:
     """Notes peers that were turned away, each once in a while: a flood must not fill the log."""
 
     def __init__(self) -> None:
         self._last: dict[object, float] = {}
 
-    def turned_away(self, peer: Peer, refused: HttpError) -> None:
+    def on_rejected(self, peer: Peer, refused: HttpError) -> None:
         """Note a peer."""
         now, who = time.monotonic(), (peer.uid, peer.address, refused.status)
-        if now - self._last.get(who, -_QUIET) >= _QUIET:
+        if now - self._last.get(who, -_LOG_INTERVAL) >= _LOG_INTERVAL:
             self._last[who] = now
             _log_rejection("-", refused.status, refused.message, peer)
 

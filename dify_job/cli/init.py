@@ -15,14 +15,14 @@ from ..config import managed, readers
 from ..config.discovery import is_found, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Config, ScheduleConfig, Secret
-from ..config.permissions import check_ca_file, check_place_of_secret
-from ..config.scaffold import Draft, comment, written
+from ..config.permissions import check_ca_file, check_secret_path
+from ..config.scaffold import Draft, comment, draft_text
 from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, probe_app
 from ..dify.models import ApiError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import Message, about, join, msg
+from ..messages.message import Message, join, msg, with_setting
 from ..messages.problem import Command, command
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
@@ -31,13 +31,13 @@ from ..system.transaction import locked, transaction
 from .arguments import pairs_of
 from .options import Globals, pass_globals, schedule_of_flags, schedule_of_text, schedule_options
 from .output import echo, echo_err
-from .prompts import asked, asked_key, drafted, explain, given_key, interactive
+from .prompts import draft_inputs, echo_mistake, interactive, prompt, prompt_for_key, read_api_key
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Target:
     """Where the job goes. existing: the config that is there, which is added to and never edited."""
 
     config: Path
@@ -110,47 +110,47 @@ def init(
     where = chosen_scope(scope)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     inputs, files = pairs_of(pairs, "-i", "init"), pairs_of(file_pairs, "--file", "init")
-    place = _place(options, where)
+    place = _target(options, where)
     if job is not None:
-        _refuse_taken(place, job)
-    check_place_of_secret(managed.key_path(place.config, job or "default"))
+        _check_not_taken(place, job)
+    check_secret_path(managed.key_path(place.config, job or "default"))
     trusted = ca_file.absolute() if ca_file is not None else None
     check_ca_file(trusted)
     url = _base_url(base_url, place)
-    key = given_key(key_file, command("dify-job", "init", job or "JOB"))
+    key = read_api_key(key_file, command("dify-job", "init", job or "JOB"))
     if offline:
-        seen = AppProbe()
+        probe = AppProbe()
     else:
-        url, key, seen = _ask(url, key, trusted, may_ask_for_key=key_file is None)
-    name = job or _name(seen.name, place)
+        url, key, probe = _ask(url, key, trusted, may_ask_for_key=key_file is None)
+    name = job or _name(probe.name, place)
     if schedule is None and interactive():
-        schedule = _asked_schedule()
+        schedule = _prompt_for_schedule()
     draft = Draft(
         job=name,
         base_url=url,
         key_file=managed.key_path(place.config, name),
         schedule=schedule,
         ca_file=trusted,
-        app=_about(seen, offline=offline),
-        inputs=drafted(seen, inputs, files=False),
-        files=drafted(seen, files, files=True),
+        app=_about_app(probe, offline=offline),
+        inputs=draft_inputs(probe, inputs, files=False),
+        files=draft_inputs(probe, files, files=True),
         whole=place.existing is None,
     )
     with locked(where.base):
-        _refuse_taken(_place(options, where), name)  # while a person was asked
+        _check_not_taken(_target(options, where), name)  # while a person was asked
         _write(place, draft, key)
-    _report(place, draft, options, seen, root=where is Scope.SYSTEM)
+    _report(place, draft, options, probe, root=where is Scope.SYSTEM)
 
 
-def _place(options: Globals, scope: Scope) -> _Place:
+def _target(options: Globals, scope: Scope) -> _Target:
     named = options.config_path or (
         Path(os.environ["DIFY_JOB_CONFIG"]) if os.environ.get("DIFY_JOB_CONFIG") else None
     )
     path = (named or managed.scope_config(system=scope is Scope.SYSTEM)).absolute()
-    return _Place(path, None if is_missing(path) else load_config(path))
+    return _Target(path, None if is_missing(path) else load_config(path))
 
 
-def _refuse_taken(place: _Place, job: str) -> None:
+def _check_not_taken(place: _Target, job: str) -> None:
     if not valid_name(job):
         raise JobError(
             Outcome.USAGE,
@@ -182,27 +182,27 @@ def _refuse_taken(place: _Place, job: str) -> None:
             )
 
 
-def _base_url(given: str | None, place: _Place) -> str:
+def _base_url(given: str | None, place: _Target) -> str:
     default = given or os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
     if given is None and interactive():
-        return _asked_base_url(default)
+        return _prompt_for_base_url(default)
     try:
         return str(readers.base_url(default))
     except ValueError as error:
         raise JobError(
-            Outcome.USAGE, about(error, "--base-url"), command("dify-job", "init", "--help")
+            Outcome.USAGE, with_setting(error, "--base-url"), command("dify-job", "init", "--help")
         ) from None
 
 
-def _asked_base_url(default: str) -> str:
+def _prompt_for_base_url(default: str) -> str:
     while True:
         try:
-            return str(readers.base_url(asked(msg("Dify's address"), default)))
+            return str(readers.base_url(prompt(msg("Dify's address"), default)))
         except ValueError as error:
-            echo_err(msg("  {message}", message=about(error, msg("the address"))))
+            echo_err(msg("  {message}", message=with_setting(error, msg("the address"))))
 
 
-def _default_of(place: _Place) -> str | None:
+def _default_of(place: _Target) -> str | None:
     """What the jobs that are there have in common."""
     urls = {job.base_url for job in place.existing.jobs.values()} if place.existing else set()
     return urls.pop() if len(urls) == 1 else None
@@ -213,13 +213,13 @@ def _ask(
 ) -> tuple[str, Secret, AppProbe]:
     """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
     while True:
-        seen = probe_app(base_url, key.reveal(), ca_file=ca_file)
-        problem = expected_failure(seen)
+        probe = probe_app(base_url, key.reveal(), ca_file=ca_file)
+        problem = expected_failure(probe)
         if problem is None:
-            return base_url, key, seen
-        is_key = _is_about_key(seen)
+            return base_url, key, probe
+        is_key = _is_about_key(probe)
         hint = problem.hint
-        if isinstance(seen.failure, ApiError) and seen.failure.status == HTTPStatus.UNAUTHORIZED:
+        if isinstance(probe.failure, ApiError) and probe.failure.status == HTTPStatus.UNAUTHORIZED:
             hint = msg("create an API key for the app in Dify: API Access")
         elif hint is None or _reads_config(hint):  # there is none yet
             hint = msg("check the address, and that Dify is running")
@@ -229,11 +229,11 @@ def _ask(
                 msg("{message}; the configuration was not written", message=problem.message),
                 msg("use --offline to write the configuration without contacting Dify; {hint}", hint=hint),
             )
-        explain(JobError(problem.outcome, problem.message, hint))
+        echo_mistake(JobError(problem.outcome, problem.message, hint))
         if is_key:
-            key = asked_key()
+            key = prompt_for_key()
         else:
-            base_url = _asked_base_url(base_url)
+            base_url = _prompt_for_base_url(base_url)
 
 
 def _reads_config(hint: str) -> bool:
@@ -244,53 +244,53 @@ def _reads_config(hint: str) -> bool:
     return "job" in hint.values or any(command.reads_config for command in commands)
 
 
-def _is_about_key(seen: AppProbe) -> bool:
+def _is_about_key(probe: AppProbe) -> bool:
     """True where Dify itself answered, so that the address is right."""
-    if isinstance(seen.failure, ApiError):
-        return seen.failure.from_dify and seen.failure.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return seen.mode not in (None, "workflow")
+    if isinstance(probe.failure, ApiError):
+        return probe.failure.from_dify and probe.failure.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return probe.mode not in (None, "workflow")
 
 
-def _name(app: str, place: _Place) -> str:
+def _name(app: str, place: _Target) -> str:
     """A job's name after the app's, for a person to confirm; scripts that name none get `default`."""
     if not interactive():
-        _refuse_taken(place, "default")
+        _check_not_taken(place, "default")
         return "default"
     name = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-") or "default"
     while True:
-        name = asked(msg("Name of the job"), name)
+        name = prompt(msg("Name of the job"), name)
         try:
-            _refuse_taken(place, name)
+            _check_not_taken(place, name)
         except JobError as error:
-            explain(error)
+            echo_mistake(error)
         else:
             return name
 
 
-def _asked_schedule() -> ScheduleConfig:
+def _prompt_for_schedule() -> ScheduleConfig:
     echo_err(msg("Enter a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)."))
     while True:
-        text = asked(msg("Schedule"), "1h")
+        text = prompt(msg("Schedule"), "1h")
         try:
             return schedule_of_text(text)
         except JobError as error:
-            explain(error)
+            echo_mistake(error)
 
 
-def _about(seen: AppProbe, *, offline: bool) -> str:
+def _about_app(probe: AppProbe, *, offline: bool) -> str:
     if offline:
         return msg(
             "dify-job did not contact Dify. Compare the inputs with the input fields of the app's "
             "Start node in Dify."
         )
-    version = msg(" (Dify {version})", version=seen.version) if seen.version else ""
-    return msg("App in Dify: {name}{version}", name=seen.name, version=version)
+    version = msg(" (Dify {version})", version=probe.version) if probe.version else ""
+    return msg("App in Dify: {name}{version}", name=probe.name, version=version)
 
 
 # Writing and reporting
 
 
-def _write(place: _Place, draft: Draft, key: Secret) -> None:
+def _write(place: _Target, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     hint = msg(
@@ -300,11 +300,11 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     with transaction(path, hint) as writer:
         writer.directory(path.parent)
         writer.apply([secret])
-        writer.put(path, written(draft).encode())
+        writer.put(path, draft_text(draft).encode())
         _check_effect(place, draft)
 
 
-def _check_effect(place: _Place, draft: Draft) -> None:
+def _check_effect(place: _Target, draft: Draft) -> None:
     """What was written must be what `run` will read: a file in config.d can say otherwise."""
     job = pick(load_config(place.config), draft.job)
     read_key(job)
@@ -325,7 +325,7 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         )
 
 
-def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, *, root: bool) -> None:
+def _report(place: _Target, draft: Draft, options: Globals, probe: AppProbe, *, root: bool) -> None:
     echo(
         msg(
             "{job}: configuration written to {file}, API key stored in {key_file} (mode 0600)",
@@ -334,12 +334,12 @@ def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, *, ro
             key_file=draft.key_file,
         )
     )
-    if seen.name:
-        version = seen.version or msg("(unknown version)")
+    if probe.name:
+        version = probe.version or msg("(unknown version)")
         echo(
             msg(
                 "  app        {app!r} on Dify {version}, at {base_url}",
-                app=comment(seen.name),
+                app=comment(probe.name),
                 version=version,
                 base_url=draft.base_url,
             )

@@ -21,7 +21,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.detect import chosen_backend, chosen_scope, config_place, look_for_jobs, visible
+from ..schedulers.detect import chosen_backend, chosen_scope, find_jobs, unit_config_path, visible
 from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
@@ -36,9 +36,9 @@ from .options import (
     schedule_options,
     scope_options,
 )
-from .output import echo_err, say
+from .output import echo_err, echo_info
 
-_PATIENCE = 5.0  # seconds for the questions to all servers
+_SERVER_TIMEOUT = 5.0  # seconds for the questions to all servers
 
 
 @click.command()
@@ -109,7 +109,7 @@ def install(
     """
     now, where = datetime.now(UTC), chosen_scope(scope)
     config = load_config(options.config_path, options.env_file)
-    place = config_place(config, where)
+    place = unit_config_path(config, where)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     for_one = schedule is not None or run_as is not None
     chosen: Sequence[tuple[Backend, Sequence[Job]]]
@@ -119,7 +119,7 @@ def install(
         if for_one:
             _check_one(chosen[0][1])
     elif not jobs and not for_one:
-        chosen = _installed(visible(backend, where.value), place, config)
+        chosen = _installed_jobs(visible(backend, where.value), place, config)
     else:
         raise JobError(
             Outcome.USAGE,
@@ -148,10 +148,10 @@ def install(
     for warning in config.warnings:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
-        say(msg("no job of this configuration is installed"))
+        echo_info(msg("no job of this configuration is installed"))
     contexts = _check(requests, now)
     for request in requests:
-        plan = installation.carry_out(request.scheduler, request.plan)
+        plan = installation.apply_plan(request.scheduler, request.plan)
         _report(request, plan, now, quiet=options.quiet)
     store_forms(contexts)
     return 0
@@ -189,7 +189,7 @@ def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff
     for request, plan in zip(requests, plans, strict=True):
         for one in request.orphans if request.prune else ():
             place = request.place
-            say(
+            echo_info(
                 msg(
                     "{job} is no longer in the configuration {place}, and would be uninstalled",
                     job=one.job,
@@ -238,7 +238,7 @@ def _http_config(
 
 
 def _check(requests: Iterable[_Request], now: datetime) -> list[HostContext]:
-    servers, seen = Servers(_PATIENCE), list[HostContext]()
+    servers, seen = Servers(_SERVER_TIMEOUT), list[HostContext]()
     for request in requests:
         seen += check_prepared(request.config, request.scheduler, request.ready, now, servers)
     return seen
@@ -253,17 +253,17 @@ def _check_one(jobs: Sequence[Job]) -> None:
         )
 
 
-def _installed(
+def _installed_jobs(
     backends: Iterable[Backend], place: Path, config: Config
 ) -> list[tuple[Backend, Sequence[Job]]]:
     """Return the jobs of this config that are installed, by the scheduler that has them."""
-    there, unasked = look_for_jobs(tuple(backends))
+    there, scheduler_error = find_jobs(tuple(backends))
     found: dict[Backend, list[Job]] = {}
     for scheduler, one in there:
         if one.source == str(place) and one.job in config.names:
             found.setdefault(scheduler, []).append(pick(config, one.job))
-    if unasked is not None and not found:
-        raise unasked
+    if scheduler_error is not None and not found:
+        raise scheduler_error
     return [*found.items()]
 
 
@@ -272,7 +272,7 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
     results = {result.job: result for result in plan.results}
     for one in request.orphans:
         if request.prune:
-            say(
+            echo_info(
                 msg(
                     "{job}: uninstalled, because it is no longer in the configuration {place}",
                     job=one.job,
@@ -281,7 +281,7 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
             )
         else:
             again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
-            say(
+            echo_info(
                 msg(
                     "{job} is no longer in the configuration {place}, but is still installed. To "
                     "remove it: {command}",

@@ -14,7 +14,7 @@ from ..config import managed
 from ..config.model import Config
 from ..messages.message import join, msg
 from ..messages.problem import command
-from ..report.job_status import last_tick
+from ..report.job_status import last_due_time
 from ..report.text import time_text
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
@@ -23,7 +23,7 @@ from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitChange
 from ..system.transaction import FileChange
-from .output import echo, echo_data, say
+from .output import echo, echo_data, echo_info
 
 _KEY = b"(the API key)\n"
 
@@ -42,7 +42,7 @@ def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
         if diff:
             _print_difference(change)
         elif not dry_run:
-            say(_difference(change))
+            echo_info(_difference(change))
 
 
 def _print_difference(change: Change) -> None:
@@ -95,25 +95,25 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
     address, port = address_of(config.listen)
     values = {"address": address, "port": port, "callers": http_callers(config)}
     if changed:
-        say(
+        echo_info(
             msg(
                 "http: systemd now listens on {address} port {port}; requests are allowed from {callers}",
                 **values,
             )
         )
     else:
-        say(
+        echo_info(
             msg(
                 "http: unchanged, systemd listens on {address} port {port}; requests are allowed from "
                 "{callers}",
                 **values,
             )
         )
-    say(
+    echo_info(
         msg("  the interface can only start, stop and query these jobs: {jobs}", jobs=join(", ", config.jobs))
     )
     if scope is Scope.SYSTEM:
-        say(
+        echo_info(
             msg(
                 "  each request runs in a sandboxed root process with two capabilities and "
                 "no outbound network"
@@ -126,7 +126,7 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
         else ""
     )
     name = f"[{address}]" if ":" in address else address
-    say(
+    echo_info(
         msg(
             "  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}",
             bearer=bearer,
@@ -145,7 +145,7 @@ def remind_of_http_socket(scheduler: Backend) -> None:
     """
     state = HttpSocket(scheduler.scope).state() if not scheduler.by_cron else None
     if state is not None and state.config is not None and state.config.python != Path(sys.executable):
-        say(
+        echo_info(
             msg(
                 "http: the interface uses another Python interpreter than this dify-job; to use the "
                 "same one, run: {command}",
@@ -171,8 +171,8 @@ class JobReport:
             "{job}: {done}, {schedule}{default}, {enabled}",
             job=self.result.job,
             done=msg("installed") if self.result.changed else msg("unchanged"),
-            schedule=schedule_lines.in_words(self.prepared.spec.schedule),
-            default="" if self.prepared.job.schedule.says_when else msg(", the default"),
+            schedule=schedule_lines.schedule_text(self.prepared.spec.schedule),
+            default="" if self.prepared.job.schedule.has_time else msg(", the default"),
             enabled=msg("enabled") if self.result.enabled else msg("not enabled"),
         )
 
@@ -180,7 +180,7 @@ class JobReport:
     def notes(self) -> tuple[str, ...]:
         """What the user should know."""
         spec, by_cron = self.prepared.spec, self.scheduler.by_cron
-        ticks = schedule_lines.ticks_of(spec.schedule, by_cron=by_cron)
+        ticks = schedule_lines.lines_for(spec.schedule, by_cron=by_cron)
         notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
         notes += [
             msg("the API key is stored in {path}", path=file.path)
@@ -209,7 +209,7 @@ class JobReport:
         if not self.result.enabled:
             return ""
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
-        last = last_tick(self.scheduler.scope.base / self.result.job)
+        last = last_due_time(self.scheduler.scope.base / self.result.job)
         runs = islice(upcoming.run_times(times, self.now, by_cron=by_cron, last=last), count)
         return join(", ", map(time_text, runs))
 
@@ -218,7 +218,7 @@ class JobReport:
         """The commands that a user needs next."""
         job, scope = self.result.job, self.scheduler.scope
         service, root, user = f"dify-job-{job}.service", scope is Scope.SYSTEM, scope.manager_options
-        if self.scheduler.starts_by_hand(self.prepared.spec):
+        if self.scheduler.starts_at_once(self.prepared.spec):
             start = command("systemctl", *user, "start", service, needs_root=root)
         else:
             start = command("dify-job", "run", job, needs_root=root)

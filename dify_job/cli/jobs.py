@@ -10,11 +10,11 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers.backend import Scope
-from ..schedulers.detect import look_for_jobs, visible
+from ..schedulers.detect import find_jobs, visible
 from .options import Globals
 
 
-def try_config(options: Globals) -> Config | None:
+def config_or_none(options: Globals) -> Config | None:
     """Return the configuration, or None where it is missing or broken: some commands work without it.
 
     Args:
@@ -49,7 +49,7 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
         )
 
 
-def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
+def check_not_system_jobs(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
     """Refuse a command of a user about a job that only the machine has.
 
     Args:
@@ -63,7 +63,7 @@ def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend
     """
     if not absent or scope is not None or os.geteuid() == 0:
         return
-    for _, one in look_for_jobs(visible(backend, Scope.SYSTEM), absent)[0]:
+    for _, one in find_jobs(visible(backend, Scope.SYSTEM), absent)[0]:
         raise JobError(
             Outcome.DENIED,
             msg(

@@ -45,8 +45,8 @@ def set_up(
     cron = is_cron(options, scheduled=scheduled)
     if stream.isatty() and options.log_format == "auto" and not options.quiet:
         writer = getattr(stream, "buffer", None)
-        has_room = writer.has_room if isinstance(writer, NonBlockingWriter) else lambda: True
-        live = progress.LiveLine(sys.stderr, has_room)
+        is_ready = writer.is_ready if isinstance(writer, NonBlockingWriter) else lambda: True
+        live = progress.LiveLine(sys.stderr, is_ready)
     elif cron and not _JOURNAL.exists():
         stream = _syslog() or _file_of(job) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     log_format = "journal" if cron and _JOURNAL.exists() else options.log_format
@@ -82,7 +82,7 @@ def _reader_of_log(options: Globals, *, scheduled: bool) -> Reader:
     return reader()._replace(config_options=()) if scheduled and config and is_found(config) else reader()
 
 
-def never_wait_for_stderr() -> NonBlockingWriter | None:
+def make_stderr_non_blocking() -> NonBlockingWriter | None:
     """Replace sys.stderr by a stream that waits for no reader.
 
     Returns:

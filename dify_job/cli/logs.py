@@ -14,17 +14,17 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import http_socket
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import look_for_jobs, visible
+from ..schedulers.detect import find_jobs, visible
 from ..schedulers.reconcile import Backend
 from ..system import subprocesses
 from ..system.managed_files import is_missing
-from .jobs import try_config
+from .jobs import config_or_none
 from .options import Globals, scope_options, since_option
 from .output import echo_err
 
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
-_REST = "dify_job.arguments_of_journalctl"
+_JOURNALCTL_ARGUMENTS = "dify_job.arguments_of_journalctl"
 
 
 class _Logs(click.Command):
@@ -35,7 +35,7 @@ class _Logs(click.Command):
         if "--" in args:
             at = args.index("--")
             own, rest = args[:at], args[at + 1 :]
-        ctx.meta[_REST] = rest
+        ctx.meta[_JOURNALCTL_ARGUMENTS] = rest
         try:
             return super().parse_args(ctx, own)
         except click.NoSuchOption as error:
@@ -75,22 +75,22 @@ def logs(
     dify-job passes the arguments after -- to journalctl: dify-job logs -- -o json.
     """
     options = ctx.ensure_object(Globals)
-    there, _ = look_for_jobs(visible(backend, scope), jobs)
+    there, _ = find_jobs(visible(backend, scope), jobs)
     _check_names(options, jobs, {one.job for _, one in there})
-    if _JOURNAL.exists() and subprocesses.found("journalctl"):
+    if _JOURNAL.exists() and subprocesses.is_on_path("journalctl"):
         argv = ["journalctl", *_matches(there, jobs)]
         argv += ["-f"] if follow else []
         argv += ["-n", str(lines)] if lines is not None else []
         argv += ["-p", "err"] if failed else []
         argv += ["--since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"] if since is not None else []
-        argv += ctx.meta[_REST]
+        argv += ctx.meta[_JOURNALCTL_ARGUMENTS]
     else:
-        _check_without_journal(jobs, failed=failed, since=since, rest=ctx.meta[_REST])
+        _check_without_journal(jobs, failed=failed, since=since, rest=ctx.meta[_JOURNALCTL_ARGUMENTS])
         files = [str(file) for file in _files(options, jobs)]
         argv = ["tail", "-n", str(1000 if lines is None else lines), *(["-F"] if follow else []), *files]
     echo_err(f"dify-job: {shlex.join(argv)}")
     try:
-        subprocesses.hand_over(argv)
+        subprocesses.exec_program(argv)
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
@@ -135,7 +135,7 @@ def _check_without_journal(
 
 def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
     """Where cron's runs log on a machine without a journal. Raises JobError where that is no file."""
-    config = try_config(options)
+    config = config_or_none(options)
     configured = config.jobs if config is not None else {}
     named = jobs or tuple(configured)
     files = [job.log_file for name in named if (job := configured.get(name)) is not None and job.log_file]

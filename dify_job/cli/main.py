@@ -14,13 +14,13 @@ import click
 from .. import __version__
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
-from ..messages.i18n import leave_clicks_texts, translate_clicks_texts
+from ..messages.i18n import disable_click_translation, enable_click_translation
 from ..messages.message import msg
 from ..messages.problem import command
 from . import help as help_page
 from . import run
 from .options import Globals, Option, add_globals
-from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
+from .output import BrokenStdoutError, StdoutError, echo_err, echo_error, log_traceback
 
 # By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -65,7 +65,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "notify": ("notify", "notify", msg("Send a test message to all notification targets of a job.")),
     },
 }
-_WIDEST = max(len(name) for commands in _GROUPS.values() for name in commands)
+_NAME_WIDTH = max(len(name) for commands in _GROUPS.values() for name in commands)
 _COMMANDS = {name: entry for commands in _GROUPS.values() for name, entry in commands.items()}
 
 
@@ -89,13 +89,15 @@ class _Commands(click.Group):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in _GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(_WIDEST), text) for name, (_, _, text) in commands.items()])
+                formatter.write_dl(
+                    [(name.ljust(_NAME_WIDTH), text) for name, (_, _, text) in commands.items()]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            if (hint := help_page.redirect(args)) is not None:
+            if (hint := help_page.hint_for_unknown(args)) is not None:
                 words = msg("There is no command {name!r}. {hint}", name=args[0], hint=hint)
                 raise click.UsageError(words, ctx)
             close = difflib.get_close_matches(args[0], _COMMANDS, 1)
@@ -133,7 +135,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         args: The arguments; those of the process by default.
     """
     _occupy_standard_descriptors()
-    translate_clicks_texts()
+    enable_click_translation()
     if "_DIFY_JOB_COMPLETE" in os.environ:
         help_page.set_up_completion()
     with click.Context(cli, obj=Globals()):  # an error that left the command still knows its options
@@ -176,7 +178,7 @@ def _run(args: Sequence[str]) -> int:
         return code_of(error.outcome)
     except BrokenStdoutError:
         return 0
-    except UnprintedError as error:
+    except StdoutError as error:
         echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
     except Exception:  # the boundary: an internal error is exit 70 with its traceback in the log
@@ -201,7 +203,7 @@ def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
 
 def _in_english(args: Sequence[str]) -> str | None:
     """Return what is wrong with the arguments of `run`, for its result; click translates when it raises."""
-    leave_clicks_texts()
+    disable_click_translation()
     group = cli.make_context("dify-job", list(args), obj=Globals())
     try:
         run.run.make_context("run", group.args, group)

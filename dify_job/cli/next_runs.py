@@ -11,9 +11,9 @@ from ..messages.message import join, msg
 from ..messages.problem import Command, command, for_reader
 from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
-from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
+from ..report.upcoming_runs import UpcomingRuns, merge_runs, upcoming_runs
 from ..schedulers.backend import Scope
-from ..schedulers.detect import look_for_jobs, visible
+from ..schedulers.detect import find_jobs, visible
 from ..system.timespan import timespan_text
 from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo_data, echo_json, reader, terminal_of_stdout
@@ -48,11 +48,11 @@ def next_runs(
     """
     config = load_config(options.config_path, options.env_file)
     chosen = pick_usable(config, jobs)
-    there = {one.job: one for _, one in reversed(look_for_jobs(visible(backend, scope))[0])}
+    there = {one.job: one for _, one in reversed(find_jobs(visible(backend, scope))[0])}
     now = datetime.now(UTC)
     each = [upcoming_runs(job, there.get(job.name), now, count) for job in chosen]
     if as_json:
-        runs = [{"job": one.job.name, "at": at.isoformat()} for at, one in merged(each, count)]
+        runs = [{"job": one.job.name, "at": at.isoformat()} for at, one in merge_runs(each, count)]
         echo_json({"schema": 1, "jobs": [one.as_json() for one in each], "runs": runs})
     else:
         broken = [] if jobs else [job for job in there if job not in config.jobs and broken_job(job, config)]
@@ -63,7 +63,7 @@ def _lines(
     each: Sequence[UpcomingRuns], count: int, broken: Sequence[str], terminal: Terminal
 ) -> Iterator[str]:
     rows = [[translate(head) for head in (msg("NEXT RUN"), msg("JOB"), msg("SCHEDULE"))]]
-    rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merged(each, count)]
+    rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merge_runs(each, count)]
     lines = table(rows)
     if max(map(columns_of, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])

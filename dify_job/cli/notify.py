@@ -21,8 +21,8 @@ from ..run.notifications import Notification, Notifier, is_notified_by_run, past
 from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.systemctl import Manager
+from ..state.directories import directory_of
 from ..state.history import RunRecord
-from ..state.places import directory_of
 from ..state.store import JobState
 from ..system.unit_result import UnitResult
 from . import logging_setup
@@ -71,18 +71,18 @@ def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     """Store and notify of an end that `run` could not report; an error here is only logged."""
-    ending = replace(UnitResult.of_environ(os.environ) or _asked(unit, user=user), user=user)
+    unit_result = replace(UnitResult.of_environ(os.environ) or _asked(unit, user=user), user=user)
     directory = directory_of(name, options.config_path)
     past = past_runs(directory)
-    run = _stored_by_run(past, ending)
-    code = run.exit_code if run is not None else ending.exit_code
+    run = _stored_by_run(past, unit_result)
+    code = run.exit_code if run is not None else unit_result.exit_code
     if code is not None and is_notified_by_run(code):
         return 0
     job, fault = _job(options, name)
     logging_setup.set_up(options, job, scheduled=True)
     before = past[:-1]
     if run is None:
-        run, before = _store_end(directory, ending, fault), past
+        run, before = _store_end(directory, unit_result, fault), past
     log.error(
         msg(
             "the unit {unit} failed before dify-job could store a result: {message}",
@@ -92,7 +92,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
-    Notifier(job, invocation=ending.invocation).ended(run, before, directory=directory)
+    Notifier(job, invocation=unit_result.invocation).ended(run, before, directory=directory)
     return 0
 
 
@@ -114,21 +114,23 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
         return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=data), error
 
 
-def _stored_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | None:
+def _stored_by_run(past: Sequence[RunRecord], unit_result: UnitResult) -> RunRecord | None:
     """Return the record that a run stored of its end; any new failure if the manager gave no answer."""
     run = past[-1] if past else None
     if run is None or run.began is None or not run.exit_code:
         return None
     ago = (datetime.now(UTC) - run.began).total_seconds() - (run.duration or 0.0)
-    return run if ago < _JUST_NOW and (ending.unknown or run.exit_code == ending.exit_code) else None
+    return (
+        run if ago < _JUST_NOW and (unit_result.unknown or run.exit_code == unit_result.exit_code) else None
+    )
 
 
-def _store_end(directory: Path, ending: UnitResult, fault: JobError | None) -> RunRecord:
+def _store_end(directory: Path, unit_result: UnitResult, fault: JobError | None) -> RunRecord:
     """Store and return the record of a run that stored none itself."""
     now = datetime.now().astimezone()
     try:
         with contextlib.closing(JobState(directory)) as state:
-            run = record_of(ending, state.in_flight(), now)
+            run = record_of(unit_result, state.in_flight(), now)
             if fault is not None and run.exit_code == code_of(fault.outcome):
                 run = run._replace(message=log.redact(fault.message), hint=fault.hint)
             state.append_history(run.as_record())
@@ -137,5 +139,5 @@ def _store_end(directory: Path, ending: UnitResult, fault: JobError | None) -> R
             msg("the end of the unit's run could not be stored: {reason}", reason=error.strerror),
             path=str(directory),
         )
-        return record_of(ending, None, now)
+        return record_of(unit_result, None, now)
     return run

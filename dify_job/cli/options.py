@@ -18,7 +18,7 @@ from ..config.model import ScheduleConfig
 from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import about, msg
+from ..messages.message import msg, with_setting
 from ..messages.problem import command
 from ..report import since
 from ..schedule import upcoming
@@ -287,7 +287,7 @@ def schedule_of_flags(
     except ValueError as error:
         raise JobError(
             Outcome.USAGE,
-            about(
+            with_setting(
                 error,
                 msg("the schedule"),
             ),
@@ -317,7 +317,7 @@ def schedule_of_text(text: str) -> ScheduleConfig:
     except ValueError as error:
         raise JobError(
             Outcome.REJECTED,
-            about(
+            with_setting(
                 error,
                 msg("the schedule"),
             ),

@@ -19,18 +19,18 @@ from ..messages.message import msg
 from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import visible
 from ..report import text as report_text
-from ..system.user import by_sudo
+from ..system.user import sudo_user
 from .options import Globals
 
-_NO_LIMIT = 1000  # columns of a line that no terminal shows
+_UNLIMITED_COLUMNS = 1000  # columns of a line that no terminal shows
 _WITH_LINE_END = 1_000_000  # bytes that are written with their line end at once
 
 
-class UnprintedError(Exception):
+class StdoutError(Exception):
     """Standard output is closed, or its disk is full. No OSError: click leaves with 1 at a broken pipe."""
 
 
-class BrokenStdoutError(UnprintedError):
+class BrokenStdoutError(StdoutError):
     """Who read standard output has seen enough."""
 
 
@@ -41,7 +41,7 @@ def echo(text: str) -> None:
         text: A message, or a text that needs no translation.
 
     Raises:
-        UnprintedError: It cannot be written.
+        StdoutError: It cannot be written.
     """
     echo_data(translate(for_reader(text, reader())))
 
@@ -53,9 +53,9 @@ def echo_data(text: str) -> None:
         text: Secrets in it are redacted.
 
     Raises:
-        UnprintedError: It cannot be written.
+        StdoutError: It cannot be written.
     """
-    _put(log.redact(text))
+    _write_text(log.redact(text))
 
 
 def echo_value(text: str) -> None:
@@ -65,14 +65,16 @@ def echo_value(text: str) -> None:
         text: Secrets in it are redacted.
 
     Raises:
-        UnprintedError: It cannot be written.
+        StdoutError: It cannot be written.
     """
-    _put(visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text))
+    _write_text(
+        visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text)
+    )
 
 
-def _put(text: str) -> None:
+def _write_text(text: str) -> None:
     if sys.stdout is None:
-        raise UnprintedError(msg("it was closed before the command started"))
+        raise StdoutError(msg("it was closed before the command started"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
     try:
@@ -85,7 +87,7 @@ def _put(text: str) -> None:
     except BrokenPipeError:
         raise BrokenStdoutError(msg("the program that reads from the pipe has ended")) from None
     except OSError as error:
-        raise UnprintedError(error.strerror) from None
+        raise StdoutError(error.strerror) from None
 
 
 def _write_all(stream: TextIO, data: bytes) -> None:
@@ -114,21 +116,21 @@ def echo_json(value: Any) -> None:
         value: Its messages are printed in English in every locale.
 
     Raises:
-        UnprintedError: It cannot be written.
+        StdoutError: It cannot be written.
     """
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     text = log.as_json(value, indent=2 if on_terminal else None)
-    _put(visible(text) if on_terminal else text)
+    _write_text(visible(text) if on_terminal else text)
 
 
-def say(text: str) -> None:
+def echo_info(text: str) -> None:
     """Print a line about what was done, as echo does; nothing with -q.
 
     Args:
         text: A message.
 
     Raises:
-        UnprintedError: It cannot be written.
+        StdoutError: It cannot be written.
     """
     if not _options().quiet:
         echo(text)
@@ -162,7 +164,7 @@ def reader() -> Reader:
     """Return what commands in messages depend on: who calls, and which configuration this call named."""
     return Reader(
         lacks_root=os.geteuid() != 0,
-        by_sudo=by_sudo() is not None,
+        by_sudo=sudo_user() is not None,
         config_options=_options().config_arguments(),
     )
 
@@ -186,7 +188,7 @@ def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.T
         environ: The environment variables. COLUMNS sets the width; NO_COLOR and TERM=dumb turn colours off.
     """
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    size = shutil.get_terminal_size((_NO_LIMIT, 24))
+    size = shutil.get_terminal_size((_UNLIMITED_COLUMNS, 24))
     colours = is_terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
     utf8 = report_text.has_utf8(environ)
     return report_text.Terminal(max(size.columns, 40), size.lines, colours, utf8)

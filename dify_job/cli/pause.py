@@ -13,9 +13,9 @@ from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.reconcile import Backend
-from .jobs import check_names, check_not_roots, try_config
+from .jobs import check_names, check_not_system_jobs, config_or_none
 from .options import Globals, all_option, pass_globals, scope_options
-from .output import say
+from .output import echo_info
 
 
 @click.command()
@@ -50,9 +50,9 @@ def _set_paused(
     """Set it for the jobs, or for all that are installed where none is named."""
     there = installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
     absent = [job for job in jobs if job not in {one.job for _, one in there}]
-    check_not_roots("pause" if paused else "resume", absent, scope, backend)
+    check_not_system_jobs("pause" if paused else "resume", absent, scope, backend)
     for job in absent:
-        if (config := try_config(options)) is not None:
+        if (config := config_or_none(options)) is not None:
             pick(config, job)
         raise JobError(
             Outcome.CONFIG, msg("job {job} is not installed", job=job), command("dify-job", "install", job)
@@ -61,14 +61,14 @@ def _set_paused(
     for scheduler, one in there:
         by_scheduler.setdefault(scheduler, []).append(one.job)
     for scheduler, names in by_scheduler.items():
-        plan = installation.carry_out(scheduler, partial(scheduler.plan_pause, names, paused=paused))
+        plan = installation.apply_plan(scheduler, partial(scheduler.plan_pause, names, paused=paused))
         for result in plan.results:
             if paused:
-                say(msg("{job}: paused", job=result.job))
+                echo_info(msg("{job}: paused", job=result.job))
             elif result.enabled:
-                say(msg("{job}: enabled", job=result.job))
+                echo_info(msg("{job}: enabled", job=result.job))
             else:
-                say(
+                echo_info(
                     msg(
                         "{job}: resumed, but its timer is not enabled; to enable it: {commands}",
                         job=result.job,

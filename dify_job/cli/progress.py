@@ -17,22 +17,22 @@ from ..run.observers import RunObserver
 from ..run.result import Result
 from ..system.timespan import format_timespan
 
-_TICK = 0.2
+_REDRAW_INTERVAL = 0.2
 _CLEAR = "\r\x1b[2K"
 
 
 class LiveLine(RunObserver):
     """A stream for the log that redraws one line below it."""
 
-    def __init__(self, stream: TextIO, has_room: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, stream: TextIO, is_ready: Callable[[], bool] = lambda: True) -> None:
         """Draw nothing yet.
 
         Args:
             stream: A terminal.
-            has_room: Returns False while the terminal takes nothing; then nothing is drawn.
+            is_ready: Returns False while the terminal takes nothing; then nothing is drawn.
         """
         self._stream = stream
-        self._has_room = has_room
+        self._has_room = is_ready
         self._began = time.monotonic()
         self._node: str = msg("waiting for the server")
         self._tokens = 0
@@ -45,7 +45,7 @@ class LiveLine(RunObserver):
     def start(self) -> None:
         """Draw until stop; where no thread can be started, there is no line."""
         with contextlib.suppress(RuntimeError):
-            threading.Thread(target=self._tick, daemon=True).start()
+            threading.Thread(target=self._redraw, daemon=True).start()
 
     def stop(self) -> None:
         """Take the line away."""
@@ -99,8 +99,8 @@ class LiveLine(RunObserver):
         """As of the terminal below."""
         return self._stream.isatty()
 
-    def _tick(self) -> None:
-        while not self._stopped.wait(_TICK):
+    def _redraw(self) -> None:
+        while not self._stopped.wait(_REDRAW_INTERVAL):
             with self._lock:
                 if self._stopped.is_set():
                     return

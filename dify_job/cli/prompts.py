@@ -20,8 +20,8 @@ from ..run.app_form import coerce
 from ..run.inputs import is_template
 from .output import echo_err
 
-_LARGEST_KEY = 64 * 1024  # bytes
-_NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
+_MAX_KEY = 64 * 1024  # bytes
+_UNKNOWN_VERSION = None  # a table stays a table: `run` makes of it what the server of that day wants
 
 
 def interactive() -> bool:
@@ -29,7 +29,7 @@ def interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def asked(question: str, default: str | None = None, *, hidden: bool = False) -> str:
+def prompt(question: str, default: str | None = None, *, hidden: bool = False) -> str:
     """Ask a person on the terminal.
 
     Args:
@@ -51,17 +51,17 @@ def asked(question: str, default: str | None = None, *, hidden: bool = False) ->
     return str(answer).strip()
 
 
-def asked_key() -> Secret:
+def prompt_for_key() -> Secret:
     """Ask a person for the key until it can be one. Raises click.Abort as asked does."""
     echo_err(msg("Enter the app's API key (in Dify: API Access). The key stays hidden while you type."))
     while True:
         try:
-            return check_key(asked(msg("API key"), hidden=True), msg("the prompt"))
+            return check_key(prompt(msg("API key"), hidden=True), msg("the prompt"))
         except JobError as error:
-            explain(error)
+            echo_mistake(error)
 
 
-def explain(error: JobError) -> None:
+def echo_mistake(error: JobError) -> None:
     """Print what was wrong with an answer, before the question is asked again.
 
     Args:
@@ -72,7 +72,7 @@ def explain(error: JobError) -> None:
         echo_err(msg("  {hint}", hint=error.hint))
 
 
-def given_key(source: str | None, command: str) -> Secret:
+def read_api_key(source: str | None, command: str) -> Secret:
     """Return the API key that a file, standard input or a person gives.
 
     Args:
@@ -99,8 +99,8 @@ def given_key(source: str | None, command: str) -> Secret:
     if source not in (None, "-"):
         return read_key_file(str(source))
     if interactive():
-        return asked_key()
-    data = sys.stdin.buffer.read(_LARGEST_KEY) if sys.stdin is not None else b""
+        return prompt_for_key()
+    data = sys.stdin.buffer.read(_MAX_KEY) if sys.stdin is not None else b""
     if not data.strip():
         raise JobError(
             Outcome.CONFIG,
@@ -110,22 +110,22 @@ def given_key(source: str | None, command: str) -> Secret:
     return check_key(data.decode(errors="replace"), msg("standard input"))
 
 
-def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
+def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
     """Return the inputs or the files of a new job; a person is asked for those that are missing.
 
     Args:
-        seen: The app, with its form where the server was asked.
+        probe: The app, with its form where the server was asked.
         given: By option, by name.
         files: Return the files; else the other inputs.
 
     Raises:
         JobError: (usage) The app has no such input, or a value does not fit.
     """
-    form = [] if seen.parameters is None else [f for f in seen.parameters.form if f.takes_files == files]
-    known_ones = [_of_field(field, given.get(field.variable)) for field in form]
+    form = [] if probe.parameters is None else [f for f in probe.parameters.form if f.takes_files == files]
+    known_ones = [_field_value(field, given.get(field.variable)) for field in form]
     known = {field.variable for field in form}
     for name in given.keys() - known:
-        if seen.parameters is not None:
+        if probe.parameters is not None:
             flag = "--file" if files else "-i"
             raise JobError(
                 Outcome.USAGE,
@@ -133,11 +133,11 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
                     "{flag} {name}: the app {app!r} has no such input",
                     flag=flag,
                     name=name,
-                    app=seen.name,
+                    app=probe.name,
                 ),
                 msg(
                     "the app has these inputs: {names}",
-                    names=join(", ", sorted(f.variable for f in seen.parameters.form)) or msg("none"),
+                    names=join(", ", sorted(f.variable for f in probe.parameters.form)) or msg("none"),
                 ),
             )
     return known_ones + [
@@ -147,11 +147,11 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
     ]
 
 
-def _of_field(field: FormField, given: str | None) -> DraftInput:
+def _field_value(field: FormField, given: str | None) -> DraftInput:
     value: Any = given
     if given is not None and not field.takes_files and not is_template(given):
         try:
-            value = coerce(field, given, _NEWEST)
+            value = coerce(field, given, _UNKNOWN_VERSION)
         except ValueError as error:
             raise JobError(
                 Outcome.USAGE,
@@ -161,7 +161,7 @@ def _of_field(field: FormField, given: str | None) -> DraftInput:
     elif given is None and field.required and not field.takes_files:
         value = _default(field)
         if interactive():
-            value = _asked(field, value)
+            value = _prompt_for_field(field, value)
     return DraftInput(name=field.variable, note=_note(field), value=value, required=field.required)
 
 
@@ -171,18 +171,20 @@ def _default(field: FormField) -> Any:
     if default in (None, "") or (isinstance(default, str) and is_template(default)):
         return None
     with contextlib.suppress(ValueError):
-        return coerce(field, default, _NEWEST) if isinstance(default, (str, int, float, bool)) else None
+        return (
+            coerce(field, default, _UNKNOWN_VERSION) if isinstance(default, (str, int, float, bool)) else None
+        )
     return None
 
 
-def _asked(field: FormField, default: Any) -> Any:
+def _prompt_for_field(field: FormField, default: Any) -> Any:
     echo_err(comment(_note(field)))
     while True:
-        text = asked(comment(field.variable), "" if default is None else str(default))
+        text = prompt(comment(field.variable), "" if default is None else str(default))
         if not text:
             return None
         try:
-            return text if is_template(text) else coerce(field, text, _NEWEST)
+            return text if is_template(text) else coerce(field, text, _UNKNOWN_VERSION)
         except ValueError as error:
             echo_err(msg("  {message}", message=text_of(error)))
 

@@ -10,7 +10,7 @@ import click
 from ..config import managed
 from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, KeySource
-from ..config.readers import is_this_machine
+from ..config.readers import is_loopback
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -18,7 +18,7 @@ from ..messages.problem import Command, command
 from ..run.inputs import secrets_in
 from ..schedulers.backend import RenderedFile, Scope
 from ..schedulers.cron import CronFiles, UserCrontab
-from ..schedulers.detect import config_place
+from ..schedulers.detect import unit_config_path
 from ..schedulers.job_spec import job_spec
 from ..schedulers.kubernetes import (
     KUSTOMIZATION_HEADER,
@@ -31,7 +31,7 @@ from ..schedulers.kubernetes import (
 from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
-from ..system.managed_files import FileState, FileStatus, look
+from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, transaction
 from .options import Globals, pass_globals
@@ -77,7 +77,7 @@ def render(
     config = load_config(options.config_path, options.env_file)
     chosen = pick_all(config, jobs)
     scope = Scope.USER if user else Scope.SYSTEM
-    place = config_place(config, scope)
+    place = unit_config_path(config, scope)
     _check_options(target, image, namespace, systemd_version, user=user)
     if image is not None:
         render_one = partial(_manifests, cluster=Cluster(image=image, namespace=namespace), place=place)
@@ -159,7 +159,7 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
             command=Command(create),
         )
     )
-    if is_this_machine(job.base_url):
+    if is_loopback(job.base_url):
         echo_err(
             msg(
                 "{name}: base_url is {base_url}, which in a pod means the pod itself; set it "
@@ -235,7 +235,7 @@ def _remove_stale(writer: FileTransaction, output_dir: Path, place: Path, config
         mark = status.header
         if mark is None or mark.job in config.jobs or mark.source != str(place):
             continue
-        if status.found is FileState.EDITED:
+        if status.state is FileState.EDITED:
             echo_err(
                 msg(
                     "{path} was not removed, because it was edited; its job {job} is no longer configured",
@@ -254,6 +254,6 @@ def _managed(directory: Path) -> Iterator[tuple[Path, FileStatus]]:
     """The files in a directory that dify-job wrote for jobs."""
     for path in sorted(directory.iterdir()):
         if path.name.startswith("dify-job-") and path.is_file():
-            status = look(path)
+            status = file_status(path)
             if status.is_managed:
                 yield path, status

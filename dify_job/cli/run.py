@@ -20,7 +20,7 @@ from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
-from ..messages.message import about, msg
+from ..messages.message import msg, with_setting
 from ..messages.problem import command, for_reader
 from ..report import run_text
 from ..run import dry_run, engine, output
@@ -36,7 +36,7 @@ from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals, option
 from .output import (
-    UnprintedError,
+    StdoutError,
     echo_data,
     echo_err,
     echo_error,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ..log.sinks import NonBlockingWriter
     from ..state.store import JobState
 
-_BEGAN = time.monotonic()
+_STARTED = time.monotonic()
 _LIMITS = RunLimits()
 _SCHEDULED_WAIT_NETWORK = 60.0
 _STDERR_READER = 1.0  # seconds at the end for who reads stderr
@@ -158,9 +158,9 @@ def run(
     options = ctx.ensure_object(Globals)
     events = EventQueue()
     signals = Signals(events)
-    stderr = logging_setup.never_wait_for_stderr()
+    stderr = logging_setup.make_stderr_non_blocking()
     in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
-    start = RunContext(_BEGAN, events, observers=(signals,), limits=_LIMITS)
+    start = RunContext(_STARTED, events, observers=(signals,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name, ctx.args)
@@ -168,7 +168,7 @@ def run(
         config = load_config(
             options.config_path, options.env_file, flags=_settings(flags, output_file, files)
         )
-        chosen = _expecting(pick(config, job), print_path)
+        chosen = _with_assertion(pick(config, job), print_path)
         name = chosen.name
         live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
         _warn(config, chosen, scheduled=scheduled)
@@ -178,7 +178,7 @@ def run(
             lost=lost > 0,
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
-            skip_reason=partial(_held_back, scheduled=scheduled, if_due=if_due),
+            skip_reason=partial(_skip_reason, scheduled=scheduled, if_due=if_due),
             by_unit=scheduled and schedule_guard.has_handler(chosen),
         )
         given = inputs_of(pairs, inputs_json)
@@ -186,30 +186,30 @@ def run(
             live.usual = _usual_duration(chosen, config)
             live.start()
             start = start._replace(observers=(live, signals))
-        signals.begin()
+        signals.begin_run()
         result = run_workflow(chosen, given, context=start)
     except JobError as error:
-        signals.begin()
-        result = _refused(error, chosen, name, start)
+        signals.begin_run()
+        result = _report_not_started(error, chosen, name, start)
     except Cancelled as error:
-        signals.begin()
+        signals.begin_run()
         result = not_started(name, cancelled(error.signum), start)
         Observers(start.observers).finished(result)
     except Exception as error:  # a fault of the program is a result too, exit 70
-        signals.begin()
+        signals.begin_run()
         why = unexpected(error)
         is_bug = why.outcome is Outcome.BUG
         if is_bug:
             log_traceback()
-        result = _refused(why, None if is_bug else chosen, name, start)
+        result = _report_not_started(why, None if is_bug else chosen, name, start)
     message, hint = for_reader(result.message, reader()), result.hint and for_reader(result.hint, reader())
     result = result._replace(message=message, hint=hint)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
-    with signals.ending_a_wait():
+    with signals.end_wait_on_signal():
         if in_words and log.is_set_up():
-            _print_in_words(result)
+            _print_for_person(result)
         elif not in_words:  # else _refused has printed all that there is
-            _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
+            _print_or_mail(result, print_path, scheduled=scheduled, by_cron=by_cron)
         _wait_for_stderr(stderr)
     return result.exit_code
 
@@ -261,7 +261,7 @@ def _warning(text: str) -> Iterator[None]:
         log.warning(text, reason=str(error) or type(error).__name__)
 
 
-def _print_in_words(result: Result) -> None:
+def _print_for_person(result: Result) -> None:
     """Show a result to a person at a terminal."""
     stdout = terminal_of_stdout()
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
@@ -277,7 +277,7 @@ def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
         log.warning(changed)
 
 
-def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
+def _report_not_started(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
     """Report a run that was not started; job: None if the configuration is unreadable."""
     result = not_started(name, error, start)
     if log.is_set_up():
@@ -290,9 +290,9 @@ def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> 
     return result
 
 
-def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
+def _skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
     """Why nothing is to be started; where nothing holds it back, the rest is imported first."""
-    why = schedule_guard.held_back(job, state, scheduled=scheduled, if_due=if_due)
+    why = schedule_guard.skip_reason(job, state, scheduled=scheduled, if_due=if_due)
     if why is None:
         lazy_import.execute(engine)
         gc.freeze()
@@ -311,10 +311,10 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
     if "--print" in flags or (_on_terminal() and "--json" not in flags):
         return
     error = JobError(Outcome.USAGE, message, command("dify-job", "run", "--help"))
-    _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_BEGAN, EventQueue())))
+    _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_STARTED, EventQueue())))
 
 
-def _show(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
+def _print_or_mail(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
     """Show a result on stdout, or under cron, which mails what is printed, a failure on stderr.
 
     This comes last: a reader such as a pager may wait as long as it likes.
@@ -338,14 +338,16 @@ def _settings(
     return given | ({"files": files_of(files)} if files else {})
 
 
-def _expecting(job: Job, path: str | None) -> Job:
+def _with_assertion(job: Job, path: str | None) -> Job:
     """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
     if path is None:
         return job
     try:
         return job._replace(expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
-        raise JobError(Outcome.USAGE, about(error, "--print"), command("dify-job", "run", "--help")) from None
+        raise JobError(
+            Outcome.USAGE, with_setting(error, "--print"), command("dify-job", "run", "--help")
+        ) from None
 
 
 def _print_value(result: Result, path: str) -> None:
@@ -365,7 +367,7 @@ def _print(result: Result) -> None:
     with _warning(msg("the run ended, but its result could not be printed")):
         try:
             echo_json(result.as_json())
-        except UnprintedError:
+        except StdoutError:
             raise
         except Exception as error:
             reason = str(error) or type(error).__name__

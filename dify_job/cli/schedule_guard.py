@@ -24,7 +24,7 @@ _CRON_D = Path("/etc/cron.d")
 _SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
-def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
+def skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
     """Return why nothing is to be started now, or None after the tick was recorded.
 
     Args:
@@ -38,7 +38,7 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     """
     if scheduled and started_by_hand():
         return None
-    if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
+    if_due = if_due or (scheduled and under_systemd() and _has_finer_grid(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
         return None  # nearly every run: no module for schedules is loaded
     if state is not None and request_file.is_fresh(state):
@@ -56,12 +56,14 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
             msg('--if-due needs the record of the job\'s last run, but the job has state = "none"'),
             msg('remove state = "none" from the job, or leave out --if-due'),
         )
-    last = state.tick()
+    last = state.last_due()
     decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
     runs = decision.due or (last is None and not scheduled)  # by hand, the first time, a person wants a run
     try:
-        if decision.mark is not None:
-            state.put_tick(decision.mark.timestamp())  # before the run: a crash must not repeat it
+        if decision.new_last_due is not None:
+            state.put_last_due(
+                decision.new_last_due.timestamp()
+            )  # before the run: a crash must not repeat it
     except OSError as error:
         raise cannot_write(state.directory, error) from None
     return None if runs else decision.why
@@ -87,7 +89,7 @@ def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
     return timer is not None and environ.get("TRIGGER_UNIT") != timer
 
 
-def _ticks_more_often(job: Job) -> bool:
+def _has_finer_grid(job: Job) -> bool:
     """True for an interval that divides no day: its timer ticks on a finer grid."""
     every = job.schedule.every
     return every is not None and _DAY % every != 0
@@ -153,7 +155,7 @@ def drift(config: Config, job: Job) -> str | None:
 
 
 def _differs(place: Path, config: Config, job: Job) -> bool:
-    mark = managed_files.look(place, job.name).header
+    mark = managed_files.file_status(place, job.name).header
     if mark is None or config.path is None or mark.source != str(config.path.absolute()):
         return False
     return mark.config != job_spec.job_spec(job, config.path.absolute()).fingerprint

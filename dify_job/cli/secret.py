@@ -10,23 +10,23 @@ from ..checks.server import expected_failure
 from ..config import managed
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
-from ..config.permissions import check_place_of_secret
+from ..config.permissions import check_secret_path
 from ..config.secrets import CREDENTIAL, read_headers
 from ..dify.app_info import AppProbe, probe_app
 from ..dify.models import ApiError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import about_job, command
+from ..messages.problem import command, with_job
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
-from ..state.places import base_of
+from ..state.directories import base_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction
 from .options import Globals, pass_globals
 from .output import echo, echo_err
-from .prompts import given_key
+from .prompts import read_api_key
 
 _STORE = Path("/etc/credstore.encrypted")
 
@@ -77,7 +77,7 @@ def set_key(
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
         _check_encryption()
-    key = given_key(key_file, command("dify-job", "secret", "set", chosen.name))
+    key = read_api_key(key_file, command("dify-job", "secret", "set", chosen.name))
     if not no_check:
         _check(chosen, key)
     with locked(base_of(system=os.geteuid() == 0)):
@@ -86,18 +86,18 @@ def set_key(
 
 def _check(job: Job, key: Secret) -> None:
     headers = {name: value.reveal() for name, value in read_headers(job).items()}
-    seen = probe_app(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
-    problem = expected_failure(seen)
+    probe = probe_app(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
+    problem = expected_failure(probe)
     if problem is None:
         echo(
             msg(
                 "{name}: Dify {version} accepts the API key, which belongs to the app {app!r}",
                 name=job.name,
-                version=seen.version or "",
-                app=seen.name,
+                version=probe.version or "",
+                app=probe.name,
             )
         )
-    elif _is_wrong(seen):
+    elif _is_wrong(probe):
         raise JobError(
             problem.outcome,
             msg("{message}; the API key was not stored", message=problem.message),
@@ -113,22 +113,22 @@ def _check(job: Job, key: Secret) -> None:
                 message=problem.message,
             )
         )
-        echo_err(msg("  {hint}", hint=about_job(problem.hint or "", job.name)))
+        echo_err(msg("  {hint}", hint=with_job(problem.hint or "", job.name)))
 
 
-def _is_wrong(seen: AppProbe) -> bool:
+def _is_wrong(probe: AppProbe) -> bool:
     """True where Dify itself judged the key: refused, or of an app that is no workflow."""
-    if isinstance(seen.failure, ApiError):
-        return seen.failure.from_dify and seen.failure.status == 401
-    return seen.mode not in (None, "workflow")
+    if isinstance(probe.failure, ApiError):
+        return probe.failure.from_dify and probe.failure.status == 401
+    return probe.mode not in (None, "workflow")
 
 
 def _check_encryption() -> None:
     version = systemctl.version() or 0
-    if version < ENCRYPTED_SINCE or not subprocesses.found("systemd-creds"):
+    if version < ENCRYPTED_SINCE or not subprocesses.is_on_path("systemd-creds"):
         if version:
             has: str = msg("this machine has systemd {version}", version=version)
-        elif subprocesses.found("systemctl"):
+        elif subprocesses.is_on_path("systemctl"):
             has = msg("the version of systemd is unknown")
         else:
             has = msg("this machine has no systemd")
@@ -173,7 +173,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         command=command("dify-job", "secret", "set", job.name, needs_root=True),
     )
     with transaction(path, hint) as writer:
-        _put(writer, path.absolute(), content)
+        _write_key(writer, path.absolute(), content)
         if moved:
             values = {"api_key_credential" if encrypted else "api_key_file": str(path.absolute())}
             writer.apply(managed.settings_files(place, job.name, values, stored=True))
@@ -224,10 +224,10 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
         )
 
 
-def _put(writer: FileTransaction, path: Path, content: bytes) -> None:
+def _write_key(writer: FileTransaction, path: Path, content: bytes) -> None:
     """Write into the file itself where its name is a link; its owner stays."""
     target = path.resolve()
     writer.directory(target.parent, 0o700)
-    check_place_of_secret(target)
+    check_secret_path(target)
     owner = (target.stat().st_uid, target.stat().st_gid) if target.exists() else None
     writer.put(target, content, 0o600, owner)

@@ -58,12 +58,12 @@ class Signals(RunObserver):
         """Let no signal change the exit code of a result that stands."""
         self.code = result.exit_code
 
-    def begin(self) -> None:
+    def begin_run(self) -> None:
         """From now on a signal asks the run to stop."""
         self._raises = False
 
     @contextlib.contextmanager
-    def ending_a_wait(self) -> Iterator[None]:
+    def end_wait_on_signal(self) -> Iterator[None]:
         """Leave the block at a signal; soon where one came too late to stop the run.
 
         The block writes what can wait for its reader without end.
@@ -71,7 +71,7 @@ class Signals(RunObserver):
         try:
             self._raises = True
             if self._seen and self.code not in _CANCELLED:
-                self._end_soon(signal.SIGTERM)
+                self._end_after_grace(signal.SIGTERM)
             yield
         except Cancelled:
             return
@@ -86,9 +86,9 @@ class Signals(RunObserver):
             return
         self._seen += 1
         if self._seen > 1:
-            self._end_soon(signum)
+            self._end_after_grace(signum)
         self._inbox.cancel(signum)
 
-    def _end_soon(self, signum: int) -> None:
+    def _end_after_grace(self, signum: int) -> None:
         signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signum if self.code is None else self.code))
         signal.setitimer(signal.ITIMER_REAL, _GRACE)

@@ -17,7 +17,7 @@ from ..schedulers.detect import visible
 from .options import Globals, pass_globals, scope_options
 from .output import echo, echo_data, echo_err, echo_json, reader, terminal_of_stdout
 
-_RENEW = 3.0  # seconds
+_REFRESH_INTERVAL = 3.0  # seconds
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
@@ -84,7 +84,7 @@ def _watch(look: Callable[[], HostStatus]) -> int:
             code = 0 if seen.healthy else 1
             terminal = terminal_of_stdout()
             echo_data(_CLEAR + "\n".join(_page(seen, terminal)))
-            time.sleep(_RENEW)
+            time.sleep(_REFRESH_INTERVAL)
     except KeyboardInterrupt:
         return code
 

@@ -14,14 +14,14 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..report.past_runs import find_job, state_of
-from ..schedulers.detect import chosen_scope, look_for_jobs, visible
+from ..schedulers.detect import chosen_scope, find_jobs, visible
 from ..schedulers.job_spec import unit_names
 from ..state.reader import lock_holder
-from .jobs import check_not_roots, try_config
+from .jobs import check_not_system_jobs, config_or_none
 from .options import Globals, pass_globals, scope_options
-from .output import say
+from .output import echo_info
 
-_PATIENCE = (
+_STOP_TIMEOUT = (
     45.0  # seconds; as TimeoutStopSec= of the units: the run asks Dify to stop, which takes at most 20
 )
 
@@ -36,19 +36,19 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
     It stops runs that systemd, cron or a person started, and waits until they have ended.
     """
     where = chosen_scope(scope)
-    there, _ = look_for_jobs(visible(backend, where.value), jobs)
-    config = try_config(options)
+    there, _ = find_jobs(visible(backend, where.value), jobs)
+    config = config_or_none(options)
     installed = [one for _, one in there]
     states = {job: state_of(job, find_job(job, installed, config), config, scope) for job in jobs}
     known = {one.job for one in installed}
     unknown = [job for job in jobs if job not in known and not _holder(states[job])]
-    check_not_roots("stop", unknown, scope, backend)
+    check_not_system_jobs("stop", unknown, scope, backend)
     for job in jobs:
         services = [scheduler for scheduler, one in there if one.job == job and one.running]
         for scheduler in services:
             scheduler.manager.call("stop", unit_names(job)[:1])
         by_process = _stop_process(job, states[job])
-        say(
+        echo_info(
             msg("{job}: stopped", job=job)
             if services or by_process
             else msg("{job}: no run is in progress", job=job)
@@ -80,7 +80,7 @@ def _stop_process(job: str, directory: Path) -> bool:
             msg("the run of job {job} ({holder}) belongs to another user", job=job, holder=holder),
             command("dify-job", "stop", job, needs_root=True),
         ) from None
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _STOP_TIMEOUT
     while _holder(directory) == holder:
         if time.monotonic() > until:
             raise JobError(

@@ -15,13 +15,13 @@ from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.reconcile import Backend, InstallResult, Plan
-from ..state.places import places_of
+from ..state.directories import directories_of
 from ..state.purge import jobs_with_state, purge_state
 from ..state.reader import read_metrics_files
 from ..system.opened_file import read_regular
-from .jobs import check_names, check_not_roots, try_config
+from .jobs import check_names, check_not_system_jobs, config_or_none
 from .options import Globals, all_option, pass_globals, scope_options
-from .output import say
+from .output import echo_info
 
 _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
 
@@ -56,7 +56,7 @@ def uninstall(
     backends = visible(backend, where.value)
     there = installed_jobs(backends, jobs)
     absent = sorted(set(jobs) - {one.job for _, one in there})
-    check_not_roots("uninstall", absent, scope, backend)
+    check_not_system_jobs("uninstall", absent, scope, backend)
     purged = {one.job for _, one in there} | set(jobs)
     if all_jobs and purge:
         installed = {one.job for _, one in installed_jobs(visible("auto", where.value))}
@@ -64,13 +64,13 @@ def uninstall(
     metrics = _metrics_files(options, [one for _, one in there], purged, where.base) if purge else set()
     for scheduler in backends:
         mine = [one for backend_of, one in there if backend_of is scheduler]
-        with_http = not scheduler.by_cron and _ends_http(scheduler, mine, all_jobs=all_jobs)
+        with_http = not scheduler.by_cron and _removes_http(scheduler, mine, all_jobs=all_jobs)
         if mine or with_http:
             _uninstall(scheduler, mine, with_http=with_http)
     for job in absent:
-        say(msg("{job}: not installed", job=job))
+        echo_info(msg("{job}: not installed", job=job))
     if purge:
-        purge_state(where.base, sorted(purged), metrics, say)
+        purge_state(where.base, sorted(purged), metrics, echo_info)
 
 
 def _uninstall(scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: bool) -> None:
@@ -80,23 +80,23 @@ def _uninstall(scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: b
         config_files.update((one.job, installation.removed_config_files(one)) for one in jobs)
         return installation.plan_uninstall(scheduler, jobs, with_http=with_http)
 
-    for result in installation.carry_out(scheduler, plan).results:
+    for result in installation.apply_plan(scheduler, plan).results:
         _report(scheduler, result, config_files.get(result.job, []))
 
 
 def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Path]) -> None:
     done = msg("uninstalled") if result.changed else msg("nothing removed")
-    say(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
+    echo_info(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
     for path in (*result.paths, *config_files):
-        say(msg("  removed {path}", path=path))
+        echo_info(msg("  removed {path}", path=path))
     for note in result.notes:
-        say(msg("  {note}", note=note))
+        echo_info(msg("  {note}", note=note))
 
 
-def _ends_http(scheduler: Backend, going: Sequence[InstalledJob], *, all_jobs: bool) -> bool:
+def _removes_http(scheduler: Backend, removed: Sequence[InstalledJob], *, all_jobs: bool) -> bool:
     """Return whether the HTTP interface goes with the last of its jobs."""
     served = set(HttpSocket(scheduler.scope).jobs())
-    left = {*scheduler.sources()} - {one.job for one in going}
+    left = {*scheduler.sources()} - {one.job for one in removed}
     return bool(served) and (all_jobs or not served & left)
 
 
@@ -104,7 +104,7 @@ def _metrics_files(
     options: Globals, there: Iterable[InstalledJob], jobs: Collection[str], base: Path
 ) -> set[tuple[str, Path]]:
     """Return metrics files by job: those of configurations and states, and those where its unit can write."""
-    own = try_config(options)
+    own = config_or_none(options)
     configs = dict.fromkeys(jobs, own)
     found: set[tuple[str, Path]] = set()
     for one in there:
@@ -117,7 +117,7 @@ def _metrics_files(
         path = config.jobs[job].metrics.textfile if config is not None and job in config.jobs else None
         found |= {(job, path)} if path is not None else set()
     for job in jobs:
-        for directory in places_of(job, base):
+        for directory in directories_of(job, base):
             found |= {(job, path) for path in read_metrics_files(directory)}
     return found
 

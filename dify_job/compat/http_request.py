@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 
 from ..messages.message import msg
 
-LARGEST_HEAD = 8 * 1024
-LARGEST_BODY = 16 * 1024
-_MOST_FIELDS = 64
-_MOST_PARAMETERS = 8
+MAX_HEAD = 8 * 1024
+MAX_BODY = 16 * 1024
+_MAX_FIELDS = 64
+_MAX_PARAMETERS = 8
 _END = b"\r\n\r\n"
 # A value's blanks are stripped afterwards: a pattern for them takes the cube of their number.
 _HEAD = re.compile(
@@ -54,7 +54,7 @@ class Request:
     length: int
 
     @property
-    def waits(self) -> bool:
+    def expects_continue(self) -> bool:
         """Return True where the peer waits for 100 Continue before it sends the body."""
         return self.fields.get("expect", "").lower() == "100-continue"
 
@@ -69,12 +69,12 @@ def end_of_head(data: bytes) -> int | None:
         HttpError: (400, 431) They can be no head, or are too many.
     """
     at = data.find(_END)
-    if at < 0 and len(data) <= LARGEST_HEAD:
+    if at < 0 and len(data) <= MAX_HEAD:
         if b"\n\n" in data:
             raise HttpError(400, msg("lines of the request head must end with CR LF"))
         return None
-    if at < 0 or at > LARGEST_HEAD:
-        raise HttpError(431, msg("the request head has more than {maximum} bytes", maximum=LARGEST_HEAD))
+    if at < 0 or at > MAX_HEAD:
+        raise HttpError(431, msg("the request head has more than {maximum} bytes", maximum=MAX_HEAD))
     return at + len(_END)
 
 
@@ -89,8 +89,8 @@ def read_head(head: bytes) -> Request:
     """
     if _HEAD.fullmatch(head) is None:
         raise HttpError(400, msg("the request head is not HTTP/1.1"))
-    if head.count(b"\r\n") - 2 > _MOST_FIELDS:
-        raise HttpError(431, msg("the request has more than {maximum} headers", maximum=_MOST_FIELDS))
+    if head.count(b"\r\n") - 2 > _MAX_FIELDS:
+        raise HttpError(431, msg("the request has more than {maximum} headers", maximum=_MAX_FIELDS))
     parsed = _Parser(head)
     fields: dict[str, str] = {}
     for given, value in parsed.headers.items():
@@ -126,8 +126,8 @@ def _length(fields: Mapping[str, str]) -> int:
     text = fields.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise HttpError(400, msg("the header Content-Length is not a number"))
-    if int(text) > LARGEST_BODY:
-        raise HttpError(413, msg("the request body has more than {maximum} bytes", maximum=LARGEST_BODY))
+    if int(text) > MAX_BODY:
+        raise HttpError(413, msg("the request body has more than {maximum} bytes", maximum=MAX_BODY))
     return int(text)
 
 
@@ -138,7 +138,7 @@ def _query(text: str) -> dict[str, str]:
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
-            max_num_fields=_MOST_PARAMETERS,
+            max_num_fields=_MAX_PARAMETERS,
         )
     except (ValueError, UnicodeDecodeError):
         raise HttpError(400, msg("the query string of the request is malformed")) from None

@@ -14,9 +14,9 @@ from ..messages.message import msg
 from .auth import Peer
 from .http_request import HttpError
 from .peer_credentials import peer_of
-from .server import turn_away
+from .server import reject
 
-MOST, MOST_PER_PEER = 32, 8  # requests at once
+MAX_REQUESTS, MAX_REQUESTS_PER_PEER = 32, 8  # requests at once
 _IDLE = 2.0  # seconds
 _REAP = 0.2
 
@@ -37,7 +37,7 @@ def listen(
     listening: socket.socket,
     admit: Callable[[Peer], object],
     answer: Callable[[socket.socket, Peer], NoReturn],
-    turned_away: Callable[[Peer, HttpError], None],
+    on_rejected: Callable[[Peer, HttpError], None],
     *,
     idle: float = _IDLE,
 ) -> None:
@@ -49,7 +49,7 @@ def listen(
         listening: the socket that systemd holds.
         admit: raises HttpError for a peer that may not ask, whatever the request is.
         answer: answers one connection in a process of its own, and ends that process.
-        turned_away: notes a peer that was refused.
+        on_rejected: notes a peer that was refused.
         idle: seconds without a connection after which it ends.
     """
     children: dict[int, object] = {}
@@ -73,8 +73,8 @@ def listen(
             _check_limits(children, peer)
             child = _fork()
         except HttpError as refused:
-            turn_away(connection, refused)
-            turned_away(peer, refused)
+            reject(connection, refused)
+            on_rejected(peer, refused)
             continue
         if child == 0:
             listening.close()
@@ -84,13 +84,18 @@ def listen(
 
 
 def _check_limits(children: dict[int, object], peer: Peer) -> None:
-    if Counter(children.values())[_source(peer)] >= MOST_PER_PEER:
+    if Counter(children.values())[_source(peer)] >= MAX_REQUESTS_PER_PEER:
         raise HttpError(
             429,
-            msg("you already have {maximum} requests in progress; try again later", maximum=MOST_PER_PEER),
+            msg(
+                "you already have {maximum} requests in progress; try again later",
+                maximum=MAX_REQUESTS_PER_PEER,
+            ),
         )
-    if len(children) >= MOST:
-        raise HttpError(503, msg("{maximum} requests are already in progress; try again later", maximum=MOST))
+    if len(children) >= MAX_REQUESTS:
+        raise HttpError(
+            503, msg("{maximum} requests are already in progress; try again later", maximum=MAX_REQUESTS)
+        )
 
 
 def _fork() -> int:

@@ -65,7 +65,7 @@ class Routes:
         method, handle = routes[request.path]
         if request.method != method:
             raise HttpError(405, msg("this path accepts only {method}", method=method), allow=method)
-        _refuse_body(body)
+        _check_no_body(body)
         try:
             return handle(request)
         except JobError as error:
@@ -103,7 +103,7 @@ class Routes:
         return name
 
 
-def _refuse_body(body: bytes) -> None:
+def _check_no_body(body: bytes) -> None:
     """Inputs are the config's; a body that is thrown away would be a lie."""
     try:
         empty = not body.strip() or json.loads(body) in ({}, None)

@@ -60,11 +60,11 @@ def call(name: str, config: Path) -> CallResult:
         )
     if shown.active:
         raise _busy(name)
-    with _asking(job, scope) as state:
+    with _requested(job, scope) as state:
         with contextlib.suppress(JobError):
             manager.call("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
-        data = _taken(state)
+        data = _take_result(state)
     if data is None:
         return _by_exit_code(unit, manager.show([unit]).get(unit), complaint, call_time)
     return CallResult(
@@ -76,7 +76,7 @@ def call(name: str, config: Path) -> CallResult:
 
 
 @contextlib.contextmanager
-def _asking(job: Job, scope: Scope) -> Iterator[JobState | None]:
+def _requested(job: Job, scope: Scope) -> Iterator[JobState | None]:
     """Write a request, alone: of two callers at once one is busy."""
     if job.state == "none":
         yield None
@@ -94,29 +94,29 @@ def _asking(job: Job, scope: Scope) -> Iterator[JobState | None]:
         except BlockingIOError:
             raise _busy(job.name) from None
         try:
-            request_file.ask(state)
+            request_file.write_request(state)
         except OSError as error:
             raise cannot_write(directory, error) from None
-        opened.callback(_taken, state)
+        opened.callback(_take_result, state)
         yield state
 
 
-def _taken(state: JobState | None) -> dict[str, Any] | None:
+def _take_result(state: JobState | None) -> dict[str, Any] | None:
     with contextlib.suppress(OSError):
-        return request_file.take(state) if state is not None else None
+        return request_file.take_result(state) if state is not None else None
     return None
 
 
 def _by_exit_code(unit: str, shown: Unit | None, complaint: str, call_time: str) -> CallResult:
     """What systemd knows of a run that left no answer."""
-    ending = UnitResult.of_properties(unit, shown.properties if shown is not None else {})
-    if not complaint and (ending.unknown or ending.exit_code == 0):
+    unit_result = UnitResult.of_properties(unit, shown.properties if shown is not None else {})
+    if not complaint and (unit_result.unknown or unit_result.exit_code == 0):
         return CallResult(True, msg("workflow succeeded"), None, call_time)
-    if ending.unknown or ending.exit_code == 0:
+    if unit_result.unknown or unit_result.exit_code == 0:
         return CallResult(
             False, msg("the run ended without a result: {reason}", reason=complaint), None, call_time
         )
-    run = record_of(ending, None, datetime.now(UTC))
+    run = record_of(unit_result, None, datetime.now(UTC))
     return CallResult(
         False,
         msg(

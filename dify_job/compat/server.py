@@ -12,9 +12,9 @@ from ..messages.message import msg
 from ..system.json_text import dumps
 from .http_request import HttpError, Request, end_of_head, read_head
 
-_HEAD_WITHIN = 5.0  # seconds for the whole head, however it drips
-_BODY_WITHIN = 5.0
-_WRITE_WITHIN = 10.0
+_HEAD_TIMEOUT = 5.0  # seconds for the whole head, however it drips
+_BODY_TIMEOUT = 5.0
+_WRITE_TIMEOUT = 10.0
 _LINGER = (1.0, 1024 * 1024)  # seconds and bytes that are read and dropped, so that the answer is not reset
 _CHUNK = 4096
 _FIELDS = {
@@ -87,7 +87,7 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
     return asked, answer.status, why
 
 
-def turn_away(connection: socket.socket, refused: HttpError) -> None:
+def reject(connection: socket.socket, refused: HttpError) -> None:
     """Refuse a connection before anything of it is read, without a wait: who may not ask costs nothing.
 
     Args:
@@ -104,17 +104,17 @@ def turn_away(connection: socket.socket, refused: HttpError) -> None:
 
 
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
-    until, data = time.monotonic() + _HEAD_WITHIN, b""
+    until, data = time.monotonic() + _HEAD_TIMEOUT, b""
     while (end := end_of_head(data)) is None:
         data += _receive(connection, until, msg("the request head"))
     return read_head(data[:end]), data[end:]
 
 
 def _read_body(connection: socket.socket, request: Request, body: bytes) -> bytes:
-    if request.waits and len(body) < request.length:
-        connection.settimeout(_WRITE_WITHIN)
+    if request.expects_continue and len(body) < request.length:
+        connection.settimeout(_WRITE_TIMEOUT)
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    until = time.monotonic() + _BODY_WITHIN
+    until = time.monotonic() + _BODY_TIMEOUT
     while len(body) < request.length:
         body += _receive(connection, until, msg("the request body"))
     return body[: request.length]
@@ -132,7 +132,7 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
 
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:
-    connection.settimeout(_WRITE_WITHIN)
+    connection.settimeout(_WRITE_TIMEOUT)
     connection.sendall(_head_of(answer) + (b"" if bodiless else answer.body))
 
 

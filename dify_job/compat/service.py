@@ -30,12 +30,12 @@ from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import (
     chosen_backend,
     chosen_scope,
-    look_for_jobs,
+    find_jobs,
     visible,
 )
 from ..schedulers.reconcile import Backend, InstallOptions
 
-_MOST_HOURS = 24 * 366
+_MAX_HOURS = 24 * 366
 
 
 class SchedulerStatus(dict[str, Any]):
@@ -118,7 +118,7 @@ def start_scheduler(
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)
     check_prepared(found, scheduler, [ready], datetime.now(UTC))
     options = InstallOptions(start=True)
-    installation.carry_out(scheduler, lambda: installation.plan_install(scheduler, [ready], options))
+    installation.apply_plan(scheduler, lambda: installation.plan_install(scheduler, [ready], options))
     return scheduler_status(chosen.name)
 
 
@@ -136,7 +136,7 @@ def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) 
     there, _ = _installed(name)
     if there is not None and (there[1].enabled is not False or not there[1].paused):
         scheduler = there[0]
-        installation.carry_out(scheduler, lambda: scheduler.plan_pause([name], paused=True))
+        installation.apply_plan(scheduler, lambda: scheduler.plan_pause([name], paused=True))
     return scheduler_status(name)
 
 
@@ -151,9 +151,9 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
         JobError: There are several jobs, and none is named.
     """
     name = job or pick(_config(config), None).name
-    there, unasked = _installed(name)
+    there, scheduler_error = _installed(name)
     if there is None:
-        message = msg("the job is not installed") if unasked is None else unasked.message
+        message = msg("the job is not installed") if scheduler_error is None else scheduler_error.message
         return SchedulerStatus(False, name, None, message)
     scheduler, one = there
     if not one.enabled:
@@ -172,13 +172,13 @@ def checked_hours(hours: int) -> int:
     Raises:
         JobError: (rejected) It is none.
     """
-    if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MOST_HOURS:
+    if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MAX_HOURS:
         raise JobError(
             Outcome.REJECTED,
             msg(
                 "interval_hours must be a whole number from 1 to {maximum}, but is {hours!r}",
                 hours=hours,
-                maximum=_MOST_HOURS,
+                maximum=_MAX_HOURS,
             ),
             msg(
                 "use a whole number of hours; for other schedules set every, cron or "
@@ -194,8 +194,8 @@ def _config(given: str | Path | None) -> Config:
 
 def _installed(name: str) -> tuple[tuple[Backend, InstalledJob] | None, JobError | None]:
     """The caller's own installation of a job, and why there can be one that is not seen."""
-    found, unasked = look_for_jobs(visible("auto", chosen_scope(None).value), (name,))
-    return (found[0] if found else None), unasked
+    found, scheduler_error = find_jobs(visible("auto", chosen_scope(None).value), (name,))
+    return (found[0] if found else None), scheduler_error
 
 
 def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetime | None:

@@ -17,7 +17,7 @@ from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.user import config_home
 from .model import BrokenFile
-from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
+from .permissions import directories_error, file_error, permission_fix, unreadable
 
 VALIDATE = msg(
     "correct the configuration file, then check it: {command}",
@@ -27,12 +27,12 @@ _QUOTES = msg(
     'write strings in quotes, as in every = "1h"; then check the configuration file: {command}',
     command=command("dify-job", "config", "validate"),
 )
-_EARLIER = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote
+_OLD_SUFFIXES = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote
 _MANAGED = "# Managed by dify-job for job "
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _BOM = "\ufeff"  # Windows' editors put it there
-_LARGEST = 16 * 1024 * 1024  # bytes
+_MAX_SIZE = 16 * 1024 * 1024  # bytes
 _HEADER = r"\s*\[\[?\s*(?:([^\]]+?)\s*\]\]?\s*(?:#.*)?|([A-Za-z0-9_.\s-]+))$"
 _KEY = r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
 _PART = r"""[^."']+|"[^"]*"|'[^']*'"""
@@ -125,11 +125,11 @@ def read_documents(path: Path) -> tuple[list[Document], list[BrokenFile]]:
     """
     try:
         with OpenedFile(path) as file:
-            documents = [_parsed(path, file, file.read(_LARGEST))]
+            documents = [_parsed(path, file, file.read(_MAX_SIZE))]
     except OSError as error:
         raise unreadable(msg("configuration file"), path, error) from None
     broken = []
-    for part in _parts(path.parent / "config.d"):
+    for part in _config_d_files(path.parent / "config.d"):
         found = _read_part(part)
         if isinstance(found, Document):
             documents.append(found)
@@ -154,7 +154,7 @@ def suggestion(word: str, known: list[str]) -> str:
     return msg("; did you mean {close}?", close=close[0]) if close else ""
 
 
-def _parts(directory: Path) -> list[Path]:
+def _config_d_files(directory: Path) -> list[Path]:
     """The files of config.d; those with a leading dot are of editors, archives and version control."""
     try:
         names = [entry.name for entry in directory.iterdir()]
@@ -178,7 +178,7 @@ def _read_part(path: Path) -> Document | BrokenFile:
                     command("ls", "-ld", str(path)),
                 )
                 return BrokenFile(path, fault)
-            content = file.read(_LARGEST)
+            content = file.read(_MAX_SIZE)
             return _parsed(path, file, content)
     except OSError as error:
         is_empty = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # a link to nothing, a socket
@@ -195,7 +195,7 @@ def _broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
         path,
         error,
         declares=frozenset()
-        if path.name.endswith(_EARLIER) or _is_companion(text, keys)
+        if path.name.endswith(_OLD_SUFFIXES) or _is_companion(text, keys)
         else frozenset(filter(valid_name, jobs)),
         for_all=any(key[0] == "defaults" or key == ("jobs",) for key in keys),
     )
@@ -208,8 +208,7 @@ def _is_companion(text: str, keys: Iterable[tuple[str, ...]]) -> bool:
 
 def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
     if os.geteuid() == 0 and (
-        fault := fault_of_file(path, file.status, file.descriptor, private=False)
-        or fault_of_directories(path)
+        fault := file_error(path, file.status, file.descriptor, private=False) or directories_error(path)
     ):
         raise JobError(
             Outcome.CONFIG,

@@ -20,13 +20,13 @@ from ..messages.problem import command
 from ..system.opened_file import OpenedFile
 from ..system.user import absolute
 from .model import KeySource, Origin, Secret, Source
-from .permissions import fault_of_file, fault_of_link, unreadable
+from .permissions import file_error, link_error, unreadable
 from .schema import VARIABLES
 
 _KEY_VARIABLE = "DIFY_API_KEY"
 _AUTO_START = "AUTO_START_SCHEDULER"
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-_LARGEST = 1024 * 1024  # bytes
+_MAX_SIZE = 1024 * 1024  # bytes
 _HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
 # Patterns are compiled on first use: most jobs have a config file. This one takes one variable, or one line
@@ -120,7 +120,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
         JobError: The named file cannot be read, or a variable has a value that cannot be used.
     """
     warnings: list[str] = []
-    file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
+    file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _default_dotenv(warnings)
     in_file, in_environment = _Place(Source.DOTENV, stored, str(file)), _Place(Source.ENVIRONMENT, environ)
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
     owner = _first(places, _KEY_VARIABLE)
@@ -138,7 +138,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
         _key_of(owner),
         _auto_start(_first((in_file, in_environment), _AUTO_START)),
         (file,) if file else (),
-        (*warnings, *_unused(places, owner, values.get("base_url"))),
+        (*warnings, *_unused_warnings(places, owner, values.get("base_url"))),
     )
 
 
@@ -166,7 +166,7 @@ def _hours(text: str, origin: Origin) -> str:
     return f"{text}h"
 
 
-def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
+def _unused_warnings(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
     """Warnings of addresses that stand where the key does not."""
     for place in places:
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
@@ -180,16 +180,16 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
             )
 
 
-def _own_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
+def _default_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
     """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
     path = absolute(Path(".env"))
     try:
         with OpenedFile(path) as file:
             if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so
                 return None, {}
-            fault = fault_of_file(path, file.status, file.descriptor, private=False) or fault_of_link(path)
+            fault = file_error(path, file.status, file.descriptor, private=False) or link_error(path)
             if fault is None:
-                return path, parse_dotenv(file.read(_LARGEST))
+                return path, parse_dotenv(file.read(_MAX_SIZE))
     except FileNotFoundError:
         return None, {}
     except OSError as error:
@@ -209,7 +209,7 @@ def _own_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
 def _named_dotenv(path: Path) -> Variables:
     try:
         with OpenedFile(path) as file:
-            return parse_dotenv(file.read(_LARGEST))
+            return parse_dotenv(file.read(_MAX_SIZE))
     except OSError as error:
         hint = msg(
             "name another file with --env-file, or check the path and its permissions: {command}",

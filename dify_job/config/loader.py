@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import THE_VALUE, about, join, msg
+from ..messages.message import THE_VALUE, join, msg, with_setting
 from ..messages.problem import command
 from ..system import json_text
 from ..system.user import absolute
@@ -22,7 +22,7 @@ from .discovery import (
 )
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
-from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merged
+from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merge_layers
 
 DEFAULT_BASE_URL = "http://localhost/v1"
 _BUILT_IN = Origin(Source.BUILT_IN)
@@ -76,16 +76,16 @@ def load_config(
     for name in _job_names(documents, broken_files):
         layers = _layers(name, documents)
         faults = [each.error for each in broken_files if each.is_for(name)]
-        if mistakes := dict.fromkeys(mistake for layer in layers for mistake in _mistakes_in(layer)):
+        if mistakes := dict.fromkeys(mistake for layer in layers for mistake in _layer_errors(layer)):
             faults.append(JobError(Outcome.CONFIG, join("\n", mistakes), VALIDATE))
         if faults:
             errors |= dict.fromkeys(faults)
-            broken[name] = _joined(faults)
+            broken[name] = _join_errors(faults)
             continue
         values: dict[str, Any] = {}
         origins: dict[str, Origin] = {}
         for layer in layers:
-            values = merged(values, layer.values)
+            values = merge_layers(values, layer.values)
             origins |= {key: layer.origin(key, with_line=with_lines) for key in layer.values}
         jobs[name] = _build(name, values, origins, flags or {}, found.parent)
     config = Config(
@@ -97,11 +97,11 @@ def load_config(
         errors=tuple(errors),
     )
     if errors and not jobs:
-        raise _joined(config.errors)
+        raise _join_errors(config.errors)
     return config
 
 
-def _joined(errors: Sequence[JobError]) -> JobError:
+def _join_errors(errors: Sequence[JobError]) -> JobError:
     lines = dict.fromkeys(error.message for error in errors)
     return JobError(errors[0].outcome, join("\n", lines), errors[0].hint)
 
@@ -146,7 +146,7 @@ def _no_such_job(config: Config, name: str) -> JobError:
             msg(
                 "the files that can be read contain no job {name!r}; other files have errors: {errors}",
                 name=name,
-                errors=_joined([file.error for file in config.broken_files]).message,
+                errors=_join_errors([file.error for file in config.broken_files]).message,
             ),
             config.broken_files[0].error.hint,
         )
@@ -181,7 +181,7 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
         JobError: A named job cannot be used; or none is named and something in the configuration is broken.
     """
     if config.errors and not any(names):
-        raise _joined(config.errors)
+        raise _join_errors(config.errors)
     return pick_usable(config, names)
 
 
@@ -219,7 +219,7 @@ def _layers(name: str, documents: Sequence[Document]) -> list[_Layer]:
     ]
 
 
-def _from_there(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, tuple[str, ...]]:
+def _resolve_paths(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, tuple[str, ...]]:
     def whole(name: str) -> str:
         if not name or "://" in name or name.startswith("{"):
             return name
@@ -228,9 +228,9 @@ def _from_there(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, t
     return {key: tuple(map(whole, names)) for key, names in files.items()}
 
 
-def _mistakes_in(layer: _Layer) -> Iterator[str]:
+def _layer_errors(layer: _Layer) -> Iterator[str]:
     for key, value in layer.values.items():
-        fault = _fault_of(key, value)
+        fault = _value_error(key, value)
         if fault is not None:
             yield msg("{place}: {mistake}", place=layer.place(key), mistake=fault)
     for kinds in (SCHEDULE_KINDS, KEY_KINDS):
@@ -243,7 +243,7 @@ def _mistakes_in(layer: _Layer) -> Iterator[str]:
             )
 
 
-def _fault_of(key: str, value: Any) -> str | None:
+def _value_error(key: str, value: Any) -> str | None:
     if key == "api_key":
         return msg(
             "the API key must not be in the configuration: store it in a file, and name "
@@ -254,7 +254,7 @@ def _fault_of(key: str, value: Any) -> str | None:
     try:
         FIELDS[key](value)
     except ValueError as error:
-        return about(error, key)
+        return with_setting(error, key)
     return None
 
 
@@ -268,7 +268,7 @@ def _build(
 ) -> Job:
     """Return the job; base: where relative paths begin; key: where nothing below names one."""
     _check_flags(flags, given)
-    given = merged(given, flags)
+    given = merge_layers(given, flags)
     values = {setting: FIELDS[setting](value) for setting, value in given.items()}
     origins = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
     kind = next((kind for kind in KEY_KINDS if kind in given), None)
@@ -287,7 +287,7 @@ def _build(
         origins={setting: origins[setting] for setting in given},
         **{"base_url": DEFAULT_BASE_URL} | values,
     )
-    return job._replace(ca_file=job.ca_file and there / job.ca_file, files=_from_there(job.files, there))
+    return job._replace(ca_file=job.ca_file and there / job.ca_file, files=_resolve_paths(job.files, there))
 
 
 def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -301,11 +301,11 @@ def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 msg("the manual lists all settings: man dify-job.toml"),
             )
         try:
-            FIELDS[flag](merged(given, {flag: value})[flag])
+            FIELDS[flag](merge_layers(given, {flag: value})[flag])
         except ValueError as error:
             raise JobError(
                 Outcome.USAGE,
-                about(error, f"--{flag.replace('_', '-')}"),
+                with_setting(error, f"--{flag.replace('_', '-')}"),
                 command("dify-job", "run", "--help"),
             ) from None
 
@@ -321,7 +321,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
         except ValueError as error:
             raise JobError(
                 Outcome.CONFIG,
-                about(error, origins[key].where),
+                with_setting(error, origins[key].where),
                 msg("write the variable like this: {example}", example=examples[key]),
             ) from None
     job = _build("default", values, origins, flags, Path(), environment.key)

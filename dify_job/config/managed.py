@@ -15,13 +15,13 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import FileState, FileStatus, fingerprint, look, with_header
+from ..system.managed_files import FileState, FileStatus, file_status, fingerprint, with_header
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange
 from ..system.user import config_home
 from .model import Secret
-from .permissions import check_place_of_secret
-from .schema import KEY_KINDS, merged
+from .permissions import check_secret_path
+from .schema import KEY_KINDS, merge_layers
 from .toml_writer import document
 
 _STUB = (
@@ -77,7 +77,7 @@ def key_file(config_path: Path, job: str, key: Secret) -> FileChange:
         JobError: Others could replace the file (config).
     """
     path = key_path(config_path, job)
-    check_place_of_secret(path)
+    check_secret_path(path)
     return _change(path, f"{key.reveal()}\n".encode(), mode=0o600, secret=True)
 
 
@@ -101,13 +101,13 @@ def settings_files(
     Raises:
         JobError: A file at its place is not managed, or was edited by hand (config).
     """
-    seen = {path: look(path, job) for path in _places(config_path, job)}
+    seen = {path: file_status(path, job) for path in _places(config_path, job)}
     companion = settings_path(config_path, job)
     managed = [path for path in seen if seen[path].is_managed]
-    edited = [path for path in managed if seen[path].found is FileState.EDITED]
+    edited = [path for path in managed if seen[path].state is FileState.EDITED]
     if not values and (edited or not {*managed} - {companion}):
         return ()
-    if edited or seen[companion].found not in (FileState.ABSENT, FileState.MANAGED):
+    if edited or seen[companion].state not in (FileState.ABSENT, FileState.MANAGED):
         path = edited[0] if edited else companion
         raise JobError(
             Outcome.CONFIG,
@@ -123,7 +123,7 @@ def settings_files(
         )
     stored = stored or (_has_stored_key(seen) and not values.keys() & {*KEY_KINDS})
     present = {} if whole else _settings(seen.values(), job)
-    new = _companion(config_path, job, merged(present, values), stored=stored)
+    new = _companion(config_path, job, merge_layers(present, values), stored=stored)
     return (new, *(_change(path, None) for path in managed if path != companion))
 
 
@@ -134,7 +134,9 @@ def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
         config_path: The config file.
         job: The job's name.
     """
-    seen = {path: status for path in _places(config_path, job) if (status := look(path, job)).is_managed}
+    seen = {
+        path: status for path in _places(config_path, job) if (status := file_status(path, job)).is_managed
+    }
     settings = _settings(seen.values(), job)
     changes = {path: _change(path, None) for path in seen}
     key = key_path(config_path, job)
@@ -176,7 +178,7 @@ def _settings(files: Iterable[FileStatus], job: str) -> dict[str, Any]:
     for status in files:
         with contextlib.suppress(ValueError, LookupError, RecursionError):
             tables += [tomllib.loads(status.text)["jobs"][job]] if status.is_managed else []
-    return reduce(merged, tables, {})
+    return reduce(merge_layers, tables, {})
 
 
 def _companion(config_path: Path, job: str, values: Mapping[str, Any], *, stored: bool) -> FileChange:

@@ -161,7 +161,7 @@ class ScheduleConfig(NamedTuple):
     max_late: float | None = None
 
     @property
-    def says_when(self) -> bool:
+    def has_time(self) -> bool:
         """True where it has a time at all."""
         return self.every is not None or bool(self.calendar) or self.cron is not None
 
@@ -212,7 +212,7 @@ class Job(NamedTuple):
     @property
     def times(self) -> ScheduleConfig:
         """When it runs: as configured, else as the original system does."""
-        return self.schedule if self.schedule.says_when else self.schedule._replace(every=_ORIGINAL_EVERY)
+        return self.schedule if self.schedule.has_time else self.schedule._replace(every=_ORIGINAL_EVERY)
 
 
 def header_files(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ _HOMES = (Path("/home"),)
 _ACL = "system.posix_acl_access"
 
 
-def fault_of_file(
+def file_error(
     path: Path, opened: os.stat_result, place: int | Path, *, private: bool, user: int | None = None
 ) -> str | None:
     """Say what is wrong with an opened file.
@@ -62,7 +62,7 @@ def unreadable(what: str, path: Path, error: OSError, hint: str | None = None) -
     )
 
 
-def fault_of_link(path: Path) -> str | None:
+def link_error(path: Path) -> str | None:
     """Say what is wrong with the name itself: the owner of a link chooses what is read through it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
@@ -70,7 +70,7 @@ def fault_of_link(path: Path) -> str | None:
     return None
 
 
-def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
+def directories_error(path: Path, *, user: int | None = None) -> str | None:
     """Find the first directory above a file in which others can replace it; sticky ones are fine.
 
     Args:
@@ -80,15 +80,15 @@ def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
     Returns:
         The message, or None.
     """
-    return next(filter(None, (_fault_of_directory(each, user) for each in path.resolve().parents)), None)
+    return next(filter(None, (_directory_error(each, user) for each in path.resolve().parents)), None)
 
 
-def check_place_of_secret(path: Path) -> None:
+def check_secret_path(path: Path) -> None:
     """Raise JobError (config) where others could replace a key that is stored at a path."""
     target = path.resolve()
-    if (fault := fault_of_directories(target)) is None:
+    if (fault := directories_error(target)) is None:
         return
-    open_directory = next(each for each in target.parents if _fault_of_directory(each, None) is not None)
+    open_directory = next(each for each in target.parents if _directory_error(each, None) is not None)
     raise JobError(
         Outcome.CONFIG,
         msg(
@@ -121,9 +121,9 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
             "mount {path} with mode 0400, so that no other user can read it (Kubernetes: defaultMode)",
             path=path,
         )
-    if fault_of_file(path, found, path, private=private, user=user) is None:
+    if file_error(path, found, path, private=private, user=user) is None:
         user = user if found.st_uid == user else None
-        path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
+        path = next((each for each in path.resolve().parents if _directory_error(each, user)), path)
         found, private = path.stat(), False
     elif not stat.S_ISREG(found.st_mode):
         return command("ls", "-l", str(path))
@@ -182,7 +182,7 @@ def check_ca_file(path: Path | None) -> None:
         )
 
 
-def _fault_of_directory(directory: Path, user: int | None) -> str | None:
+def _directory_error(directory: Path, user: int | None) -> str | None:
     try:
         found = directory.stat()
     except FileNotFoundError:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ..messages.message import THE_VALUE, about, join, msg
+from ..messages.message import THE_VALUE, join, msg, with_setting
 from ..system import json_text
 from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
 Reader = Callable[[Any], Any]
 
-_PARTS_OF_A_RUN = ("outputs", "status", "error", "elapsed_time", "total_tokens", "total_steps")
+_RUN_FIELDS = ("outputs", "status", "error", "elapsed_time", "total_tokens", "total_steps")
 _NAMED_CHECKS = {"nonempty": Expectation(nonempty=True), "present": Expectation()}
 
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
@@ -81,7 +81,7 @@ def checked(read: Reader, *rules: tuple[Callable[[Any], object], Callable[[Any],
     return read_checked
 
 
-def each(read: Reader) -> Reader:
+def text_or_list(read: Reader) -> Reader:
     """Return the reader of a text, or a list of them, whose items another reader reads."""
     return lambda value: tuple(map(read, strings(value)))
 
@@ -152,7 +152,7 @@ variable = checked(
     ),
 )
 # The environment variables that templates may read.
-names_of_variables = each(
+names_of_variables = text_or_list(
     checked(
         str,
         (
@@ -173,7 +173,7 @@ names_of_variables = each(
     )
 )
 # Names or addresses of hosts, without scheme and port.
-host_names = each(
+host_names = text_or_list(
     checked(
         str,
         (
@@ -187,7 +187,7 @@ host_names = each(
     )
 )
 # Files with apprise URLs: they hold passwords, and a config file is for everybody to read.
-url_files = each(
+url_files = text_or_list(
     checked(
         line,
         (
@@ -261,16 +261,16 @@ def _http_address(url: str) -> SplitResult | None:
     return parts if good else None
 
 
-def is_this_machine(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     """Return True for an address on loopback."""
     host = urlsplit(url).hostname or ""
     return re.fullmatch(_LOOPBACK, host) is not None
 
 
-def host_in_the_open(url: str) -> str | None:
+def unencrypted_host(url: str) -> str | None:
     """Return the host to which a key would go unencrypted; None where that is this machine, or with https."""
     parts = urlsplit(url)
-    return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
+    return parts.hostname if parts.scheme == "http" and not is_loopback(url) else None
 
 
 def choice(*allowed: str) -> Reader:
@@ -508,7 +508,7 @@ def structure(cls: Any, **readers: Reader) -> Reader:
             try:
                 built[key] = readers[key](item)
             except ValueError as error:
-                raise ValueError(about(error, f".{key}")) from None
+                raise ValueError(with_setting(error, f".{key}")) from None
         return cls(**built)
 
     return read
@@ -522,11 +522,11 @@ run_path = checked(
         lambda _: msg('{setting} must name a value of the run, such as "outputs.result"', setting=THE_VALUE),
     ),
     (
-        lambda value: value.split(".")[0] in _PARTS_OF_A_RUN,
+        lambda value: value.split(".")[0] in _RUN_FIELDS,
         lambda value: msg(
             "{setting} is {value!r}, but a path in a run begins with one of {steps}",
             value=value,
-            steps=join(", ", _PARTS_OF_A_RUN),
+            steps=join(", ", _RUN_FIELDS),
             setting=THE_VALUE,
         ),
     ),
@@ -619,7 +619,7 @@ def expect(value: Any) -> Mapping[str, Expectation]:
         try:
             read[path] = _expectation(wanted)
         except ValueError as error:
-            raise ValueError(about(error, f'."{path}"')) from None
+            raise ValueError(with_setting(error, f'."{path}"')) from None
     return read
 
 
@@ -717,7 +717,7 @@ def _header_value(name: str, item: Any) -> str | Path:
         try:
             return absolute_path(item["file"])
         except ValueError as error:
-            raise ValueError(about(error, f".{name}.file")) from None
+            raise ValueError(with_setting(error, f".{name}.file")) from None
     if not isinstance(item, str) or not is_header_value(item):
         raise ValueError(
             msg(

@@ -11,7 +11,7 @@ from .model import ScheduleConfig
 from .schema import schedule_keys
 from .toml_writer import bare_or_quoted, toml
 
-_LONGEST_NOTE = 160
+_MAX_NOTE = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Draft:
     whole: bool = False
 
 
-def written(draft: Draft) -> str:
+def draft_text(draft: Draft) -> str:
     """Return the text of the config file of a new job."""
     fields = {name: getattr(draft, name) for name in Draft.__slots__}
     schedule = schedule_keys(draft.schedule) if draft.schedule is not None else {}
@@ -49,4 +49,4 @@ def written(draft: Draft) -> str:
 
 def comment(text: str) -> str:
     """Return a text that cannot leave its comment, nor do anything to a terminal."""
-    return one_line(text, _LONGEST_NOTE)
+    return one_line(text, _MAX_NOTE)

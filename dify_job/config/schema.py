@@ -300,7 +300,7 @@ SETTINGS = (
             "the pauses (default `2min`). Only requests that provably did not start a run are retried. A "
             "server that is busy is asked until `max_wait` is used up, unless `attempts` is 1."
         ),
-        write=toml_writer.written_table,
+        write=toml_writer.toml_table,
     ),
     Setting(
         "output",
@@ -324,7 +324,7 @@ SETTINGS = (
             "server is on one, or where `download_hosts` names them. A file that no earlier run of the job "
             "made is never written over."
         ),
-        write=toml_writer.written_table,
+        write=toml_writer.toml_table,
         installed=lambda output: output.file,
         local=Local(
             lambda output: output.file or output.downloads,
@@ -340,7 +340,7 @@ SETTINGS = (
             '`"outputs.result" = "nonempty"` (or `"present"`), or a table with `equals`, `regex` '
             "(found anywhere in the text, within 5 s) and `type` (of JSON; several with `|`)."
         ),
-        write=lambda expect: {path: toml_writer.written_expectation(one) for path, one in expect.items()},
+        write=lambda expect: {path: toml_writer.toml_expectation(one) for path, one in expect.items()},
     ),
     Setting(
         "notify",
@@ -356,7 +356,7 @@ SETTINGS = (
             "Whom to notify: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
             "`on_recovery` name apprise targets, from a file: `apprise-url-from-file:PATH`."
         ),
-        write=toml_writer.written_table,
+        write=toml_writer.toml_table,
         installed=Notify._asdict,
         local=Local(
             lambda notify: next(iter(notify.files), None),
@@ -371,7 +371,7 @@ SETTINGS = (
             "Where to leave figures of the last run: `textfile` is a path that ends in `.prom`, in "
             "the directory of the textfile collector of Prometheus's node_exporter."
         ),
-        write=toml_writer.written_table,
+        write=toml_writer.toml_table,
         installed=lambda metrics: _OMITTED if metrics.textfile is None else str(metrics.textfile),
         local=Local(
             lambda metrics: metrics.textfile,
@@ -505,7 +505,7 @@ KEY_KINDS = tuple(setting.name for setting in SETTINGS if setting.one_of == "key
 VARIABLES = {setting.name: setting.variable.partition("=")[0] for setting in SETTINGS if setting.variable}
 
 
-def merged(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def merge_layers(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return two layers of a job as one.
 
     Args:
@@ -520,7 +520,7 @@ def merged(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def written(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
+def config_values(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
     """Return what a config file says of some settings of a job, where it differs from the defaults.
 
     Args:
@@ -536,7 +536,7 @@ def written(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
 def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
     """Return the keys that say when a job runs; jitter and such are not among them."""
     named = (setting for setting in SETTINGS if setting.name in (*SCHEDULE_KINDS, "timezone"))
-    return written(_DEFAULTS._replace(schedule=schedule), named)
+    return config_values(_DEFAULTS._replace(schedule=schedule), named)
 
 
 def job_document(job: Job, **others: Any) -> str:
@@ -546,7 +546,9 @@ def job_document(job: Job, **others: Any) -> str:
         job: The job.
         **others: Keys of the job that have other values there.
     """
-    return toml_writer.document(job.name, written(job, (each for each in SETTINGS if each.in_pod)) | others)
+    return toml_writer.document(
+        job.name, config_values(job, (each for each in SETTINGS if each.in_pod)) | others
+    )
 
 
 def installed_values(job: Job) -> dict[str, Any]:

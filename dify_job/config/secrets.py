@@ -16,11 +16,11 @@ from ..system import subprocesses
 from ..system.managed_files import fingerprint
 from ..system.opened_file import OpenedFile, read_regular
 from .model import Job, Secret, Source
-from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
+from .permissions import directories_error, file_error, permission_fix, unreadable
 from .readers import is_header_value
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
-_LARGEST = 64 * 1024
+_MAX_SIZE = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
         "systemd did not give the API key to the unit: a drop-in empties LoadCredential=, "
@@ -28,9 +28,9 @@ _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
         command=command("systemctl", "cat"),
     )
 )
-_SHORTEST_TOKEN = 16
+_MIN_TOKEN = 16
 _PRIVATE_HEADER = r"(?i)secret|token|key|auth|cookie|pass|signature"
-_KEY_ALONE = msg("write only the API key itself, such as app-...")
+_KEY_ONLY = msg("write only the API key itself, such as app-...")
 _ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
 _HEADER_WORDS = r"(?i)(authorization:|bearer )"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -113,13 +113,13 @@ def read_token(path: Path) -> Secret:
         JobError: It cannot be read, or holds no token (config).
     """
     token = _read_private(path, msg("token file"), "--http-token-file").strip()
-    if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
+    if len(token) < _MIN_TOKEN or not _TOKEN.fullmatch(token):
         raise JobError(
             Outcome.CONFIG,
             msg(
                 "the token in {path} must be one word of at least {minimum} characters",
                 path=path,
-                minimum=_SHORTEST_TOKEN,
+                minimum=_MIN_TOKEN,
             ),
             msg("create a token: openssl rand -hex 32 > {path}", path=shlex.quote(str(path))),
         )
@@ -149,7 +149,7 @@ def check_key(text: str, where: str) -> Secret:
             msg(
                 "the API key from {where} begins with '{assignment}='", assignment=assignment[1], where=where
             ),
-            _KEY_ALONE,
+            _KEY_ONLY,
         )
     if key[0] in "\"'`" or key[-1] in "\"'`":
         raise JobError(
@@ -158,13 +158,13 @@ def check_key(text: str, where: str) -> Secret:
                 "the API key from {where} is in quotes, which would be sent as part of the API key",
                 where=where,
             ),
-            msg("remove the quotes; {key_alone}", key_alone=_KEY_ALONE),
+            msg("remove the quotes; {key_alone}", key_alone=_KEY_ONLY),
         )
     if word := re.match(_HEADER_WORDS, key):
         raise JobError(
             Outcome.CONFIG,
             msg("the API key from {where} begins with {word!r}", word=word[1], where=where),
-            msg("remove {word!r}; {key_alone}", word=word[1], key_alone=_KEY_ALONE),
+            msg("remove {word!r}; {key_alone}", word=word[1], key_alone=_KEY_ONLY),
         )
     if not _TOKEN.fullmatch(key):
         raise JobError(
@@ -174,7 +174,7 @@ def check_key(text: str, where: str) -> Secret:
                 "that an API key cannot contain",
                 where=where,
             ),
-            _KEY_ALONE,
+            _KEY_ONLY,
         )
     return Secret(key)
 
@@ -186,7 +186,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
         return None
     path = Path(directory, name)
     try:
-        return read_regular(path)[:_LARGEST].decode("utf-8-sig", errors="replace")
+        return read_regular(path)[:_MAX_SIZE].decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -239,11 +239,11 @@ def read_headers(job: Job, environ: Mapping[str, str] = os.environ) -> dict[str,
     for name, value in job.headers.items():
         if isinstance(value, Path):
             values[name] = _header_in(value, environ, user=_user_of(job))
-            log.hide(values[name].reveal(), is_key=True)
+            log.add_secret(values[name].reveal(), is_key=True)
         else:
             values[name] = Secret(value)
             if re.search(_PRIVATE_HEADER, name):
-                log.hide(value)
+                log.add_secret(value)
     return values
 
 
@@ -307,10 +307,10 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         with OpenedFile(path) as file:
             # root's own file must not stand where they can swap it
             theirs = user if file.status.st_uid == user else None
-            fault = fault_of_file(path, file.status, file.descriptor, private=True, user=user)
-            fault = fault or fault_of_directories(path, user=theirs)
+            fault = file_error(path, file.status, file.descriptor, private=True, user=user)
+            fault = fault or directories_error(path, user=theirs)
             if fault is None:
-                return file.read(_LARGEST).decode("utf-8-sig", errors="replace")
+                return file.read(_MAX_SIZE).decode("utf-8-sig", errors="replace")
     except OSError as error:
         in_unit = "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
         check = msg("check {setting}; for a system job, run the command with sudo", setting=setting)

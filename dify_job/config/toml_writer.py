@@ -51,7 +51,7 @@ def bare_or_quoted(key: str) -> str:
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
 
 
-def written_table(value: Any) -> dict[str, Any]:
+def toml_table(value: Any) -> dict[str, Any]:
     """Return a structured value as a table, without what is not set."""
     table = {name: item for name, item in value._asdict().items() if item not in (None, ())}
     if table.get("downloads") is not None:
@@ -63,7 +63,7 @@ def written_table(value: Any) -> dict[str, Any]:
     return table
 
 
-def written_expectation(wanted: Expectation) -> Any:
+def toml_expectation(wanted: Expectation) -> Any:
     """Return an expectation as a config file has it."""
     words: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
     words |= {"equals": wanted.equals[0]} if wanted.equals else {}

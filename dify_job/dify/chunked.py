@@ -2,7 +2,7 @@
 
 from ..messages.message import msg
 
-_LONGEST_LINE = 65536
+_MAX_LINE = 65536
 
 
 class Chunks:
@@ -45,6 +45,6 @@ class Chunks:
             parts.append(data[end + 1 : at])
             before = b"\r\n"
         self._left, self._line, self._before = max(0, at - len(data)), data[at:], before
-        if len(self._line) > _LONGEST_LINE:
+        if len(self._line) > _MAX_LINE:
             raise ValueError(msg("the response has a chunk without a size"))
         return b"".join(parts)

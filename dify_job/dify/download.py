@@ -16,7 +16,7 @@ from . import transport
 from .client import CallEvent, OnEvent, PendingCall, Reply
 
 _CHUNK = 65536
-_SILENCE = 30.0  # seconds without a byte
+_IDLE_TIMEOUT = 30.0  # seconds without a byte
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -122,7 +122,7 @@ def _get(
         by_proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) is not None
         tracker.allows_peer = None if by_proxy else partial(hosts.allows_peer, host)
         response = transport.send(
-            session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE), headers=headers
+            session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _IDLE_TIMEOUT), headers=headers
         )
         location = response.headers.get("Location")
         if response.status_code not in transport.REDIRECT or not location:

@@ -12,7 +12,7 @@ from json import JSONDecodeError
 from typing import Any, NamedTuple, Self
 
 from ..messages.message import Message
-from ..system.json_text import dumps, loads_whole
+from ..system.json_text import dumps, loads_answer
 from .sse import ServerSentEvent
 
 SUCCEEDED = "succeeded"
@@ -27,7 +27,7 @@ UNDER_WAY = frozenset({RUNNING, SCHEDULED})
 
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGITS = re.compile(r"[0-9]{1,6}")
-_BEYOND_NUMBERS = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
+_MAX_NUMBER = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
 # Envoy answers 408 after its idle timeout; 499 is nginx's for a call that was given up.
 _MAY_BE_PASSED_ON = frozenset({408, 499})
 # A 503 of Envoy, which names the reason, and of Varnish; other proxies give it before they pass a request on.
@@ -36,7 +36,7 @@ _PASSED_ON = re.compile(
     rb"(?!.*(?:connection failure|connection timeout|overflow|refused stream|overload))|Backend fetch failed",
     re.DOTALL,
 )
-_LONGEST_PAGE = 4096  # bytes of a proxy's page that are looked at
+_MAX_PAGE = 4096  # bytes of a proxy's page that are looked at
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; what does not begin so is decoded like any other event.
 _IRRELEVANT = tuple(
@@ -196,9 +196,9 @@ def json_object(body: bytes) -> dict[str, Any] | None:
     text = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
         try:
-            found = loads_whole(text)
+            found = loads_answer(text)
         except JSONDecodeError as error:
-            found = loads_whole(text[: error.pos])
+            found = loads_answer(text[: error.pos])
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
@@ -327,7 +327,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = 
         retry_after=headers.get("Retry-After"),
         url=url,
         version=version_of(headers),
-        passed_on=status in _MAY_BE_PASSED_ON or _PASSED_ON.search(body[:_LONGEST_PAGE]) is not None,
+        passed_on=status in _MAY_BE_PASSED_ON or _PASSED_ON.search(body[:_MAX_PAGE]) is not None,
     )
 
 
@@ -408,7 +408,7 @@ def _identifier(value: Any) -> str | None:
 
 def _number(value: Any) -> int | float | None:
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if real and abs(value) < _BEYOND_NUMBERS else None
+    return value if real and abs(value) < _MAX_NUMBER else None
 
 
 def _whole(value: Any) -> int | None:

@@ -11,8 +11,10 @@ from typing import BinaryIO
 from ..messages.message import msg
 from .transport import UnreadableFileError
 
-_PIECE = 65536
-_REFUSED = dict.fromkeys([*map(ord, '/\\:*?"<>|'), *range(32), 127], "_")  # `error-upload-bad-filename-chars`
+_CHUNK = 65536
+_REPLACED = dict.fromkeys(
+    [*map(ord, '/\\:*?"<>|'), *range(32), 127], "_"
+)  # `error-upload-bad-filename-chars`
 
 
 class Body:
@@ -57,7 +59,7 @@ class Body:
         left = self._size
         while left:
             try:
-                piece = self._file.read(min(_PIECE, left))
+                piece = self._file.read(min(_CHUNK, left))
             except OSError as error:
                 raise UnreadableFileError(error.strerror or str(error)) from None
             if not piece:
@@ -80,7 +82,7 @@ def opened_body(path: Path, mime_type: str, user: str) -> Iterator[Body]:
         UnreadableFileError: The file cannot be read.
     """
     with open_plain(path) as file:
-        name = os.fsencode(path.name).decode(errors="replace").translate(_REFUSED)
+        name = os.fsencode(path.name).decode(errors="replace").translate(_REPLACED)
         yield Body(file, name, mime_type, user)
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 _BOM = b"\xef\xbb\xbf"
 _LIST_ENTRY = 64  # bytes that an entry of a list takes, about
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_LONGEST_HEAD = 1024  # bytes that are looked at, blank lines before them not counted
-_LONGEST_SPACE = 1024 * 1024  # bytes of an answer that says nothing yet
+_MAX_HEAD = 1024  # bytes that are looked at, blank lines before them not counted
+_MAX_SPACE = 1024 * 1024  # bytes of an answer that says nothing yet
 
 
 class ServerSentEvent(NamedTuple):
@@ -32,13 +32,13 @@ class Content(Enum):
 
 def content_of(head: bytes) -> Content:
     """Return what an answer is that begins with `head`, whatever its Content-Type says."""
-    start = head.removeprefix(_BOM).lstrip()[:_LONGEST_HEAD]
+    start = head.removeprefix(_BOM).lstrip()[:_MAX_HEAD]
     if start.startswith((b"{", b"[")):
         return Content.JSON
     if start.startswith(_FIELDS):
         return Content.EVENTS
     may_follow = any(known.startswith(start) for known in (_BOM, *_FIELDS))
-    may_follow = may_follow and len(head) < _LONGEST_SPACE
+    may_follow = may_follow and len(head) < _MAX_SPACE
     return Content.UNDECIDED if may_follow else Content.OTHER
 
 

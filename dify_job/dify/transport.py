@@ -37,10 +37,10 @@ ERRORS = (
 )
 REDIRECTS = 5  # of one call
 REDIRECT = frozenset({301, 302, 303, 307, 308})
-_LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
+_MAX_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SWITCHING_PROTOCOLS = 101  # no interim answer: another protocol follows it
 _LARGE = 1024 * 1024  # bytes
-_LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
+_MAX_SIZE = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and does not forget
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -203,7 +203,7 @@ def prepare_memory(size: int) -> None:
     Raises:
         OSError: There is none so large (EFBIG).
     """
-    if size > _LARGEST:
+    if size > _MAX_SIZE:
         raise OSError(errno.EFBIG, msg("the response is larger than any response of Dify"))
     if size > _LARGE:
         _return_large_blocks()
@@ -247,7 +247,7 @@ def send(
         url,
         data=data,
         headers=headers,
-        timeout=(min(connect, _LONGEST_CONNECT), read),
+        timeout=(min(connect, _MAX_CONNECT), read),
         # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
         verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
         proxies=no_proxy_to_loopback(url),
@@ -309,7 +309,7 @@ def _entries(listed: str, port: int) -> Iterator[str]:
 def reason_of(error: BaseException) -> Failure:
     """Return the cause in words, with the server's host and port: no URLs, a proxy's can hold a password."""
     causes = _causes(error)
-    words = next((words for one in causes if (words := _words(one))), type(error).__name__)
+    words = next((words for one in causes if (words := _description(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
         return Failure.of(msg("proxy: {words}", words=words), FailureCause.PROXY)
     untrusted = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
@@ -323,7 +323,7 @@ def reason_of(error: BaseException) -> Failure:
     return Failure.of(words, cause)
 
 
-def _words(cause: BaseException) -> str | None:
+def _description(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return msg(
             "the TLS certificate is not trusted ({verify_message})", verify_message=cause.verify_message
@@ -333,7 +333,7 @@ def _words(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or cause.strerror or msg("no reason was given")
         return msg("the TLS connection failed ({reason})", reason=reason)
-    for kind, words in _WORDS:
+    for kind, words in _DESCRIPTIONS:
         if isinstance(cause, kind):
             return words
     return cause.strerror if isinstance(cause, OSError) else None
@@ -344,7 +344,7 @@ _CERTIFICATE_CAUSES = {
     62: FailureCause.CERTIFICATE_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH
     64: FailureCause.CERTIFICATE_NAME,  # X509_V_ERR_IP_ADDRESS_MISMATCH
 }
-_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+_DESCRIPTIONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, msg("the host name cannot be resolved")),
     (ConnectionRefusedError, msg("the server refused the connection")),
     (http.client.RemoteDisconnected, msg("the server closed the connection without an answer")),

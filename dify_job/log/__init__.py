@@ -15,7 +15,7 @@ from ..messages.message import msg
 from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import one_line
 from . import pipeline
-from .redaction import as_json, hide, redact, redacted
+from .redaction import add_secret, as_json, redact, redacted
 
 if TYPE_CHECKING:
     from .sinks import Stream
@@ -26,11 +26,11 @@ __all__ = [
     "FORMATS",
     "INFO",
     "WARNING",
+    "add_secret",
     "as_json",
     "debug",
     "error",
     "finish",
-    "hide",
     "info",
     "is_set_up",
     "level_of",
@@ -132,7 +132,7 @@ def _log(level: str, event: str, /, **fields: Any) -> None:
 def _report_lost_lines(logger: "pipeline.Logger") -> None:
     """Log how many lines were dropped, once the reader takes lines again."""
     sink = logger.sink
-    if (lost := getattr(sink, "lost", 0)) and sink.has_room():
+    if (lost := getattr(sink, "lost", 0)) and sink.is_ready():
         sink.lost = 0
         text = msg(
             "some lines of this log were lost, because the program that receives it did not read them in time"

@@ -13,7 +13,7 @@ from typing import Any
 from .sinks import DatagramSocket
 
 _SOCKET = "/run/systemd/journal/socket"
-_LONGEST_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
+_MAX_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
 _DRAIN = 1.0  # seconds at most
 
 # Of dify-job in the journal, fixed for ever: journalctl MESSAGE_ID=... finds every message of a kind.
@@ -74,7 +74,7 @@ def _field_name(key: str) -> str:
 
 
 def _field(key: str, value: str) -> bytes:
-    raw = value.encode(errors="replace")[:_LONGEST_VALUE]
+    raw = value.encode(errors="replace")[:_MAX_VALUE]
     if b"\n" in raw:
         return key.encode() + b"\n" + struct.pack("<Q", len(raw)) + raw + b"\n"
     return key.encode() + b"=" + raw + b"\n"

@@ -11,20 +11,20 @@ from ..messages.message import Message
 from ..system.json_text import RawJson, dumps
 
 _HIDDEN = "[hidden]"
-_SHORTEST_SECRET = 4  # hiding "1" would hide every 1 in the log
+_MIN_SECRET = 4  # hiding "1" would hide every 1 in the log
 _secrets: list[str] = []
 _keys: list[str] = []
 _lock = threading.Lock()
 
 
-def hide(secret: str, *, is_key: bool = False) -> None:
+def add_secret(secret: str, *, is_key: bool = False) -> None:
     """Never show this text, as it is or as JSON or a URL would write it.
 
     Args:
         secret: The text; one shorter than 4 characters is ignored.
         is_key: Remove it from output files, too, where a secret input may well belong.
     """
-    if len(secret) < _SHORTEST_SECRET:
+    if len(secret) < _MIN_SECRET:
         return
     forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     forms |= {parse.quote(secret, safe="", errors="replace"), parse.quote(secret, errors="replace")}

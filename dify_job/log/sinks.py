@@ -15,11 +15,11 @@ from typing import Any, Protocol, TextIO
 
 from ..messages.message import msg
 
-_HELD = 256 * 1024  # bytes of the log that wait for a reader
-_PATIENCE = 1.0  # seconds that one datagram waits for a daemon; none after the first that waited in vain
+_MAX_PENDING = 256 * 1024  # bytes of the log that wait for a reader
+_SEND_TIMEOUT = 1.0  # seconds that one datagram waits for a daemon; none after the first that waited in vain
 _SYSLOG = "/dev/log"
 _DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
-_LARGEST_FILE = 1_000_000  # bytes; a larger log file is renamed to FILE.1
+_MAX_FILE = 1_000_000  # bytes; a larger log file is renamed to FILE.1
 
 
 class Stream(Protocol):
@@ -80,14 +80,14 @@ class NonBlockingWriter(io.RawIOBase):
         data = bytes(data)
         with self._lock:
             self._push()
-            if len(self._held) + len(data) > _HELD:
+            if len(self._held) + len(data) > _MAX_PENDING:
                 self.lost += max(1, data.count(b"\n"))
             else:
                 self._held += data
                 self._push()
         return len(data)
 
-    def has_room(self) -> bool:
+    def is_ready(self) -> bool:
         """Return True where the reader has taken all that was written."""
         with self._lock:
             self._push()
@@ -96,7 +96,7 @@ class NonBlockingWriter(io.RawIOBase):
     def drain(self, seconds: float) -> None:
         """Wait until the reader has taken what is held, for so many seconds at most."""
         until = time.monotonic() + seconds
-        while not self.has_room() and (left := until - time.monotonic()) > 0:
+        while not self.is_ready() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.02))
 
     def _push(self) -> None:
@@ -177,7 +177,7 @@ class DatagramSocket:
 
     def send(self, message: bytes) -> bool:
         """Send one message; return False where it was dropped."""
-        until = time.monotonic() + (0.0 if self.stuck else _PATIENCE)
+        until = time.monotonic() + (0.0 if self.stuck else _SEND_TIMEOUT)
         self.stuck = False
         with contextlib.suppress(OSError):  # the daemon is gone
             while not self.stuck:
@@ -190,7 +190,7 @@ class DatagramSocket:
         self.lost += 1
         return False
 
-    def has_room(self) -> bool:
+    def is_ready(self) -> bool:
         """Return True where a message would be taken now."""
         return self._wait(0.0)
 
@@ -225,7 +225,7 @@ def open_log_file(path: Path) -> TextIO:
         OSError: It cannot be written, or is no regular file.
     """
     with contextlib.suppress(FileNotFoundError):
-        if path.stat(follow_symlinks=False).st_size > _LARGEST_FILE:
+        if path.stat(follow_symlinks=False).st_size > _MAX_FILE:
             path.rename(path.with_name(f"{path.name}.1"))
     # root may write where others can put a link or a pipe
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -34,7 +34,7 @@ class JobError(Exception):
 
 
 PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads (ulimit -u, or TasksMax= of the unit)")
-_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
+_OBSTACLES = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 def no_thread(error: RuntimeError) -> JobError:
@@ -53,7 +53,7 @@ def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
         otherwise: The hint where the error is about neither space, a read-only file system, nor something
             else that stands at the place.
     """
-    if error.errno not in _IN_THE_WAY:
+    if error.errno not in _OBSTACLES:
         return disk_error_hint(error, place, otherwise)
     path = place / error.filename if isinstance(error.filename, str) else place
     for each in (path, *path.parents):

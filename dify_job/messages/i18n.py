@@ -70,7 +70,7 @@ def translate(text: str) -> str:
     Args:
         text: A message. A text that is none, such as a server's, stays as it is.
     """
-    return _in_chinese(text) if is_chinese() else str(text)
+    return _chinese(text) if is_chinese() else str(text)
 
 
 def translate_constant(text: str) -> str:
@@ -82,7 +82,7 @@ def translate_constant(text: str) -> str:
     return _catalogue().gettext(text) if is_chinese() and text else text
 
 
-def translate_clicks_texts() -> None:
+def enable_click_translation() -> None:
     """Have click's own texts (`Usage:`, `No such option`) translated, where the locale asks for it.
 
     click calls gettext.gettext, which looks in the current domain.
@@ -92,16 +92,16 @@ def translate_clicks_texts() -> None:
         gettext.textdomain("click")
 
 
-def leave_clicks_texts() -> None:
+def disable_click_translation() -> None:
     """Have click's own texts in English from now on."""
     gettext.textdomain("messages")
 
 
-def _in_chinese(text: str) -> str:
+def _chinese(text: str) -> str:
     if not isinstance(text, Message):
         return _catalogue().gettext(text) if text in _SYSTEM_ERRORS else _FULL_WIDTH.get(text, str(text))
     values = {
-        name: _in_chinese(value) if isinstance(value, str) else value for name, value in text.values.items()
+        name: _chinese(value) if isinstance(value, str) else value for name, value in text.values.items()
     }
     return _catalogue().gettext(text.template).format_map(values)
 

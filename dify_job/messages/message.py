@@ -57,7 +57,7 @@ def msg(template: str, /, **values: Any) -> Message:
 THE_VALUE = msg("the value")
 
 
-def about(error: Exception, setting: str) -> Message:
+def with_setting(error: Exception, setting: str) -> Message:
     """Return the message of a reader with the name of the setting that it read.
 
     A reader knows only the value: its message has the value `setting`, which is THE_VALUE, or begins with a

@@ -67,7 +67,7 @@ def command(*argv: str, needs_root: bool = False) -> Command:
     return Command(argv, needs_root=needs_root)
 
 
-def about_job(text: str, job: str) -> str:
+def with_job(text: str, job: str) -> str:
     """Return a message with the name of a job in its commands.
 
     Args:
@@ -77,7 +77,7 @@ def about_job(text: str, job: str) -> str:
     if isinstance(text, Command):
         return Command([job if word == "JOB" else word for word in text.argv], needs_root=text.needs_root)
     if isinstance(text, Message):
-        return text.map(lambda value: about_job(value, job))
+        return text.map(lambda value: with_job(value, job))
     return text
 
 

@@ -3,9 +3,9 @@
 import re
 
 # C0 and C1 controls, lone surrogates, and the marks that turn the direction of writing.
-_UNFIT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
-_CONTROLS = f"[{_UNFIT}]"
-_LONGEST = 1000
+_UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
+_CONTROLS = f"[{_UNPRINTABLE}]"
+_MAX_LENGTH = 1000
 
 
 def visible(text: str) -> str:
@@ -19,7 +19,7 @@ def visible(text: str) -> str:
     return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def one_line(text: str, longest: int = _LONGEST) -> str:
+def one_line(text: str, longest: int = _MAX_LENGTH) -> str:
     """Return a text in one line without control characters.
 
     Args:

@@ -8,7 +8,7 @@ from .message import Message
 from .problem import Command
 
 _SPECS = ("", ",", "d", ",d", "s")  # of a number and a text; nothing that pads
-_MOST_DIGITS = 6  # after the decimal point
+_MAX_DIGITS = 6  # after the decimal point
 
 
 def as_data(text: str | None) -> dict[str, Any] | None:
@@ -70,4 +70,4 @@ def _message(data: object) -> Message | None:
 def _is_harmless(spec: str | None) -> bool:
     """False for a format that could fill the memory: the template is from a file."""
     digits = (spec or "").removeprefix(",").removeprefix(".").removesuffix("f")
-    return (spec or "") in _SPECS or (digits.isdecimal() and int(digits) <= _MOST_DIGITS)
+    return (spec or "") in _SPECS or (digits.isdecimal() and int(digits) <= _MAX_DIGITS)

@@ -18,7 +18,7 @@ from .text import (
     table_without_long_names,
 )
 
-_SPARKS = 60  # runs
+_SPARKLINE_RUNS = 60  # runs
 _HEADS = (
     msg("WHEN"),
     msg("JOB"),
@@ -76,7 +76,7 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
     ]
     if not spans:
         return None
-    sparks = sparkline(spans[-min(_SPARKS, terminal.columns // 2) :], plain=not terminal.utf8)
+    sparks = sparkline(spans[-min(_SPARKLINE_RUNS, terminal.columns // 2) :], plain=not terminal.utf8)
     shortest, longest = duration_text(min(spans)), duration_text(max(spans))
     return translate(
         msg(

@@ -19,18 +19,18 @@ from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.detect import config_place
+from ..schedulers.detect import unit_config_path
 from ..schedulers.job_spec import job_spec
 from ..schedulers.reconcile import Backend
 from ..state.history import RunRecord, Summary, summary
-from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
+from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
 from ..system.managed_files import is_missing
 from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
 from .since import parse_since
 
 RECENT_RUNS = 10
 _UPCOMING = 3
-_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+_GOOD_OUTCOMES = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
 
 class Health(StrEnum):
@@ -71,7 +71,7 @@ class JobStatus:
         running_since: When the run that is in progress began; None where none is, or it is not known.
         running: Whether a run is in progress.
         config_error: Why the config that it was installed from cannot be used; None where it can.
-        found: Other problems, a sentence each with the command that fixes it.
+        other_problems: Other problems, a sentence each with the command that fixes it.
     """
 
     job: str
@@ -87,17 +87,17 @@ class JobStatus:
     running_since: datetime | None = None
     running: bool = False
     config_error: str | None = None
-    found: tuple[str, ...] = ()
+    other_problems: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with what is installed, a sentence each."""
-        return (*((self.config_error,) if self.config_error else ()), *self.found)
+        return (*((self.config_error,) if self.config_error else ()), *self.other_problems)
 
     @property
     def last_failed(self) -> bool:
         """True where the last run did not succeed."""
-        return self.last is not None and self.last.outcome not in _GOOD
+        return self.last is not None and self.last.outcome not in _GOOD_OUTCOMES
 
     @property
     def health(self) -> Health:
@@ -169,7 +169,7 @@ class JobStatus:
 
 
 def configured_status(
-    name: str, config: Config | None, now: datetime, unasked: JobError | None = None
+    name: str, config: Config | None, now: datetime, scheduler_error: JobError | None = None
 ) -> JobStatus:
     """Return the status of a job that is not installed, and may have been run by hand.
 
@@ -177,7 +177,7 @@ def configured_status(
         name: Its name.
         config: The caller's configuration, which need not have the job; None where there is none.
         now: The current time, aware.
-        unasked: Why a scheduler, which may have the job, cannot be asked; None where all answered.
+        scheduler_error: Why a scheduler, which may have the job, cannot be asked; None where all answered.
     """
     state = state_of(name, None, config, None)
     job = config.jobs.get(name) if config is not None else None
@@ -192,9 +192,11 @@ def configured_status(
         sync=Sync.MISSING,
         **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
-        found=(_with_fix(unasked.message, unasked.hint),) if unasked is not None else (),
+        other_problems=(_with_fix(scheduler_error.message, scheduler_error.hint),)
+        if scheduler_error is not None
+        else (),
         description=job.description if job is not None else None,
-        schedule=schedule_lines.in_words(job.times) if job is not None else None,
+        schedule=schedule_lines.schedule_text(job.times) if job is not None else None,
     )
 
 
@@ -219,7 +221,7 @@ def installed_status(
     job = config.jobs.get(one.job) if config is not None else None
     broken = broken_job(one.job, of_config) if isinstance(of_config, Config) else of_config
     times = job.times if job is not None else None
-    past = job_history(one.job, one.state, job.console_url if job is not None else None, one.ending)
+    past = job_history(one.job, one.state, job.console_url if job is not None else None, one.unit_result)
     context = HostContext(
         job=job or _unknown_job(one.job),
         config=config or Config(path=None, files=(), jobs={}),
@@ -234,11 +236,11 @@ def installed_status(
         sync=_sync(one, job, callers),
         installed=one,
         description=job.description if job is not None else None,
-        schedule=schedule_lines.in_words(times) if times is not None else None,
+        schedule=schedule_lines.schedule_text(times) if times is not None else None,
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
         **_runs_of(past, one, now),
         config_error=_config_error(one, broken) if broken is not None else None,
-        found=tuple(_with_fix(problem.message, problem.fix) for problem in problems),
+        other_problems=tuple(_with_fix(problem.message, problem.fix) for problem in problems),
     )
 
 
@@ -250,10 +252,10 @@ def _unknown_job(name: str) -> Job:
 def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[str, Any]:
     """Return the attributes of a status that are about its runs."""
     runs = past.runs if past.error is None else None
-    ending = one.ending if one is not None else None
+    ending = one.unit_result if one is not None else None
     running, since = _running(past.directory, one, now)
     return {
-        "last": latest_run(read_last(past.directory), runs, ending, past.left),
+        "last": latest_run(read_last(past.directory), runs, ending, past.abandoned),
         "history": past,
         "past": summary(runs) if runs is not None else None,
         "failures": tuple(failures_since(past.runs, parse_since("yesterday", now))),
@@ -301,8 +303,8 @@ def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool
         began = datetime.fromisoformat(in_flight.started) if in_flight is not None else None
     except ValueError:
         began = None
-    if began is None and one is not None and one.ending is not None and by_manager:
-        return True, one.ending.began
+    if began is None and one is not None and one.unit_result is not None and by_manager:
+        return True, one.unit_result.began
     return True, began if began is None or began.tzinfo else began.astimezone()
 
 
@@ -311,8 +313,8 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
         return (one.next_run,) if one.next_run is not None else ()
     by_cron = one.by_cron
     try:
-        if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
-        last = last_tick(one.state)
+        if_due = schedule_lines.lines_for(times, by_cron=by_cron).if_due
+        last = last_due_time(one.state)
         runs = tuple(islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), _UPCOMING))
     except JobError:  # a new schedule that this scheduler cannot follow; the row says that it is outdated
         return ()
@@ -331,20 +333,20 @@ def in_readers_zone(at: datetime, times: ScheduleConfig | None) -> datetime:
     return at.astimezone(zone_of(times.timezone) if times is not None and times.timezone else None)
 
 
-def last_tick(state: Path) -> datetime | None:
+def last_due_time(state: Path) -> datetime | None:
     """Return the last tick that `--if-due` counts from, where it can be read.
 
     Args:
         state: The job's state directory.
     """
-    at = read_tick(state)
+    at = read_last_due(state)
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
 def _sync(one: InstalledJob, job: Job | None, callers: Config | None) -> Sync:
     if one.edited:
         return Sync.EDITED
-    if callers is None or one.source != str(config_place(callers, one.scope)):
+    if callers is None or one.source != str(unit_config_path(callers, one.scope)):
         return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
     if job is None:
         return Sync.CONFIGURED if broken_job(one.job, callers) is not None else Sync.ORPHAN

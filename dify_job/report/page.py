@@ -19,16 +19,16 @@ from .status import HostStatus
 from .status_text import commands_of, config_errors, failure_text, outcome_text, progress_text, reasons_of
 from .text import duration_text, local_time_text, time_text
 
-_FEW_JOBS = 30
+_MAX_JOBS_WITH_LONG_STRIP = 30
 _CELLS, _CELLS_OF_MANY = 60, 40  # runs of a job's strip
 _FAILURES = 100  # rows of the table
 _UPCOMING = 20  # runs
-_LONGEST_REASON = 500  # characters
-_LONGEST_TITLE = 90  # of what a cell shows on hover
+_MAX_REASON = 500  # characters
+_MAX_TITLE = 90  # of what a cell shows on hover
 _STEP, _CELL = 8, 6  # units of the strip: from run to run, and the width of one
-_FEWEST_DAYS = 7  # of a chart
-_FEWEST_BARS = 3  # of a chart; fewer are a number
-_FEWEST_CELLS = 10  # that a strip has room for
+_MIN_DAYS = 7  # of a chart
+_MIN_BARS = 3  # of a chart; fewer are a number
+_MIN_CELLS = 10  # that a strip has room for
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
 _STATES = {
@@ -106,7 +106,7 @@ def render_page(
     past = {name: _dated(job, status.at - timedelta(days=days)) for name, job in jobs.items()}
     every = [one for dated in past.values() for one in dated]
     calendar = _Calendar(status.at, days, every)
-    most = _CELLS if len(jobs) <= _FEW_JOBS else _CELLS_OF_MANY
+    most = _CELLS if len(jobs) <= _MAX_JOBS_WITH_LONG_STRIP else _CELLS_OF_MANY
     failures = [(run, name) for name, dated in past.items() for _, run in dated if not run.succeeded]
     failures.sort(key=lambda one: one[0].began or status.at, reverse=True)
     hidden = _hidden_text(status, reader)
@@ -177,7 +177,7 @@ class _Calendar:
     def __init__(self, at: datetime, days: int, dated: _Dated) -> None:
         today = at.astimezone().date()
         first = min((day for day, _ in dated), default=today)
-        ago = min(max((today - first).days, _FEWEST_DAYS - 1), days)
+        ago = min(max((today - first).days, _MIN_DAYS - 1), days)
         self._days = [today - timedelta(days=number) for number in range(ago, -1, -1)]
         self.width = len(self._days) * _STEP
         self.first, self.last = str(self._days[0]), str(today)
@@ -268,11 +268,11 @@ def _job_view(
         "usual": duration_text(median(spans)) if spans else "",
         "tokens": f"{number:,}" if (number := sum(run.tokens or 0 for _, run in dated)) else "",
         "cells": [_cell(run, place) for place, run in enumerate(cells)],
-        "strip_width": max(len(cells), _FEWEST_CELLS) * _STEP,
+        "strip_width": max(len(cells), _MIN_CELLS) * _STEP,
         "span": _span(job, cells),
         "durations": _durations(cells),
         "cells_text": _cells_text(cells),
-        "tokens_per_day": tokens if len(tokens) >= _FEWEST_BARS else [],
+        "tokens_per_day": tokens if len(tokens) >= _MIN_BARS else [],
         "tokens_text": translate(msg("tokens per day of {job}", job=job.job)),
         "progress": translate(progress_text(job, now)) if job.running else "",
         "reasons": [translate(for_reader(text, reader)) for text in reasons_of(job, now)],
@@ -307,7 +307,7 @@ def _cell(run: RunRecord, place: int) -> Bar:
         parts.append(translate(failure_text(run.message_text, run.failed_node)))
     kind = run_kind(run)
     height = {RunKind.OK: 8, RunKind.SKIPPED: 3}.get(kind, 14)
-    text = one_line(" · ".join(filter(None, parts)), _LONGEST_TITLE + 40)
+    text = one_line(" · ".join(filter(None, parts)), _MAX_TITLE + 40)
     return Bar(place * _STEP, _BARS + 18 - height, height, kind.value, text)
 
 
@@ -351,7 +351,7 @@ def _failure_view(run: RunRecord, job: str, console: str | None) -> dict[str, An
         "iso": run.call_time,
         "outcome": _outcome(run),
         "node": one_line(f"{title} ({kind})" if title and kind else title),
-        "reason": one_line(translate(run.message_text), _LONGEST_REASON),
+        "reason": one_line(translate(run.message_text), _MAX_REASON),
         "run_id": one_line(run.run_id or ""),
         "console": console,
     }

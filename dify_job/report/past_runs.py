@@ -13,9 +13,9 @@ from ..exit_codes import Outcome
 from ..run.job_state import state_directory
 from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import config_place
+from ..schedulers.detect import unit_config_path
+from ..state.directories import base_of, directory_of
 from ..state.history import RunRecord, read_history
-from ..state.places import base_of, directory_of
 from ..state.reader import read_abandoned
 from ..state.store import InFlight
 from ..system.managed_files import is_missing
@@ -34,7 +34,7 @@ class JobHistory:
         runs: All runs on record, oldest first; empty where they cannot be read.
         error: Why they cannot be read, or None.
         console_url: The address of the app's log in Dify's console, where the job names it.
-        left: The run that a process left without an end; None where there is none, or a process runs.
+        abandoned: The run that a process left without an end; None where there is none, or a process runs.
     """
 
     job: str
@@ -42,7 +42,7 @@ class JobHistory:
     runs: tuple[RunRecord, ...] = ()
     error: OSError | None = None
     console_url: str | None = None
-    left: InFlight | None = None
+    abandoned: InFlight | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class JobRun:
 
 
 def job_history(
-    job: str, directory: Path, console_url: str | None = None, ending: UnitResult | None = None
+    job: str, directory: Path, console_url: str | None = None, unit_result: UnitResult | None = None
 ) -> JobHistory:
     """Read the history of one job, with the last start of its unit where that left no record.
 
@@ -79,14 +79,14 @@ def job_history(
         job: Its name.
         directory: Its state directory.
         console_url: As the job is configured.
-        ending: How the last process of its unit ended; None where nobody says.
+        unit_result: How the last process of its unit ended; None where nobody says.
     """
-    left = read_abandoned(directory, datetime.now(UTC))
+    abandoned = read_abandoned(directory, datetime.now(UTC))
     try:
-        runs = with_unit_result(read_history(directory), ending, left)
+        runs = with_unit_result(read_history(directory), unit_result, abandoned)
     except OSError as error:
-        return JobHistory(job, directory, error=error, console_url=console_url, left=left)
-    return JobHistory(job, directory, runs, console_url=console_url, left=left)
+        return JobHistory(job, directory, error=error, console_url=console_url, abandoned=abandoned)
+    return JobHistory(job, directory, runs, console_url=console_url, abandoned=abandoned)
 
 
 def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None) -> InstalledJob | None:
@@ -99,7 +99,7 @@ def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None)
     """
     named = [one for one in installed if one.job == job]
     of_config = (
-        one for one in named if config is not None and one.source == str(config_place(config, one.scope))
+        one for one in named if config is not None and one.source == str(unit_config_path(config, one.scope))
     )
     return next(of_config, named[0] if named else None)
 

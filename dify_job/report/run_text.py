@@ -23,7 +23,7 @@ def run_lines(
         outputs: What the workflow returned, or None.
         terminal: The reader's.
     """
-    yield msg("{sign} {ending}", sign=run_sign(run, terminal), ending=ending(job, run))
+    yield msg("{sign} {ending}", sign=run_sign(run, terminal), ending=outcome_line(job, run))
     if not run.succeeded:
         for text in (run.message_text, run.hint_text):
             if text:
@@ -39,7 +39,7 @@ def run_lines(
             yield from (f"    {line}" for line in lines)
 
 
-def ending(job: str, run: RunRecord) -> Message:
+def outcome_line(job: str, run: RunRecord) -> Message:
     """Return how a run ended: job, outcome, time, tokens, and the node that failed.
 
     Args:

@@ -11,7 +11,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import chosen_scope, config_place, look_for_jobs
+from ..schedulers.detect import chosen_scope, find_jobs, unit_config_path
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.reconcile import Backend
 from .job_status import Health, JobStatus, configured_status, installed_status
@@ -51,8 +51,8 @@ class HostStatus:
         """
         if row.installed is None or sum(other.job == row.job for other in self.jobs) == 1:
             return row.job
-        one = row.installed
-        return f"{row.job} ({one.scope.value}, {one.backend})"
+        installed_job = row.installed
+        return f"{row.job} ({installed_job.scope.value}, {installed_job.backend})"
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that docs/status.md describes."""
@@ -88,17 +88,24 @@ def host_status(
         JobError: The caller's configuration cannot be used, or a scheduler cannot be asked, and nothing else
             is there to show.
     """
-    now, (found, unasked) = datetime.now(UTC), look_for_jobs(backends, jobs)
+    now, (found, scheduler_error) = datetime.now(UTC), find_jobs(backends, jobs)
     configs = _Configs(_load(config_path, env_file))
     callers = configs.callers if isinstance(configs.callers, Config) else None
     if isinstance(configs.callers, JobError) and not found:
         raise configs.callers
-    rows = [installed_status(scheduler, one, configs.of(one), callers, now) for scheduler, one in found]
-    there = {one.job for _, one in found if jobs or every_scope or _is_of(one, callers)}
+    rows = [
+        installed_status(scheduler, installed_job, configs.of(installed_job), callers, now)
+        for scheduler, installed_job in found
+    ]
+    there = {
+        installed_job.job
+        for _, installed_job in found
+        if jobs or every_scope or _is_of(installed_job, callers)
+    }
     wanted = jobs or (callers.names if callers is not None else ())
-    rows += [configured_status(job, callers, now, unasked) for job in wanted if job not in there]
-    if unasked is not None and not rows:
-        raise unasked
+    rows += [configured_status(job, callers, now, scheduler_error) for job in wanted if job not in there]
+    if scheduler_error is not None and not rows:
+        raise scheduler_error
     rows.sort(key=lambda row: (_ORDER.index(row.health), *_identity(row)))
     sockets = _http_sockets(backends, jobs)
     return HostStatus(at=now, jobs=tuple(rows), http=sockets, config_errors=configs.errors())
@@ -112,17 +119,21 @@ def _http_sockets(backends: Sequence[Backend], jobs: Sequence[str]) -> tuple[Htt
     )
 
 
-def _is_of(one: InstalledJob, config: Config | None) -> bool:
+def _is_of(installed_job: InstalledJob, config: Config | None) -> bool:
     """False for a job of the machine that only shares its name with one in the caller's config."""
-    if config is None or config.path is None or one.scope is chosen_scope(None):
+    if config is None or config.path is None or installed_job.scope is chosen_scope(None):
         return True
-    return one.source == str(config_place(config, one.scope))
+    return installed_job.source == str(unit_config_path(config, installed_job.scope))
 
 
 def _identity(row: JobStatus) -> tuple[str, str, str]:
     """Return what distinguishes rows: root and a user can have jobs of one name, in one scheduler or two."""
-    one = row.installed
-    return (row.job, one.scope.value, one.backend) if one is not None else (row.job, "", "")
+    installed_job = row.installed
+    return (
+        (row.job, installed_job.scope.value, installed_job.backend)
+        if installed_job is not None
+        else (row.job, "", "")
+    )
 
 
 def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:
@@ -141,16 +152,18 @@ class _Configs:
         self.callers = callers
         self._read: dict[str, Config | JobError] = {}
 
-    def of(self, one: InstalledJob) -> Config | JobError | None:
+    def of(self, installed_job: InstalledJob) -> Config | JobError | None:
         """The configuration of a job, or why it cannot be used; None where it cannot be seen."""
         callers = self.callers
-        if isinstance(callers, Config) and one.source == str(config_place(callers, one.scope)):
+        if isinstance(callers, Config) and installed_job.source == str(
+            unit_config_path(callers, installed_job.scope)
+        ):
             return callers
-        if not one.source or not os.access(one.source, os.R_OK):
+        if not installed_job.source or not os.access(installed_job.source, os.R_OK):
             return None
-        if one.source not in self._read:
-            self._read[one.source] = _load(Path(one.source))
-        return self._read[one.source]
+        if installed_job.source not in self._read:
+            self._read[installed_job.source] = _load(Path(installed_job.source))
+        return self._read[installed_job.source]
 
     def errors(self) -> tuple[tuple[str, JobError], ...]:
         """Each mistake once: what the caller's configuration and another say alike is the other's."""

@@ -40,10 +40,10 @@ _RUN_SIGNS = {
     RunKind.FAILED: ("✗", "x", Colour.RED),
 }
 _INDENT = 4
-_LONGEST_REASON = 400  # characters
-_LONGEST_OUTCOME = 40  # characters; anybody may have written a state directory
-_FEW_JOBS = 3  # their names fit into a line
-_MISTAKES = 3  # lines of a configuration's error
+_MAX_REASON = 400  # characters
+_MAX_OUTCOME = 40  # characters; anybody may have written a state directory
+_MAX_NAMED_JOBS = 3  # their names fit into a line
+_MAX_MISTAKES = 3  # lines of a configuration's error
 
 
 def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list[str]:
@@ -101,7 +101,7 @@ def outcome_text(run: RunRecord) -> str:
     Args:
         run: The run; one whose process was killed has no code.
     """
-    outcome = one_line(run.outcome, _LONGEST_OUTCOME)
+    outcome = one_line(run.outcome, _MAX_OUTCOME)
     if run.exit_code in (0, None):
         return outcome
     return msg("{outcome} (exit {code})", outcome=outcome, code=run.exit_code)
@@ -113,7 +113,7 @@ def outcome_cell(run: RunRecord) -> str:
     Args:
         run: The run.
     """
-    outcome = one_line(run.outcome, _LONGEST_OUTCOME)
+    outcome = one_line(run.outcome, _MAX_OUTCOME)
     return outcome if run.exit_code in (0, None) else f"{outcome} ({run.exit_code})"
 
 
@@ -136,7 +136,7 @@ def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
         reader: Who reads it, for the commands in it.
     """
     for path, error in status.config_errors:
-        first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MISTAKES]
+        first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MAX_MISTAKES]
         text = msg("the configuration has an error: {error}", error=first)
         if path:
             text = msg("the configuration {path} has an error: {error}", path=path, error=first)
@@ -213,7 +213,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
         yield texts[row.sync]
     if row.config_error is not None:
         yield msg("the job's configuration has an error (shown above)")
-    yield from row.found
+    yield from row.other_problems
 
 
 def commands_of(row: JobStatus) -> Iterator[Command]:
@@ -279,7 +279,7 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
         message: Of the run.
         node: Title, type and error of the failed node, or None.
     """
-    message = one_line(message, _LONGEST_REASON)
+    message = one_line(message, _MAX_REASON)
     title = node.get("title") if node is not None else None
     if not title or title in message:
         return message
@@ -307,6 +307,6 @@ def _http(state: HttpSocketStatus) -> str:
         return msg(
             "http: nothing listens on {where}; to see the reason, run: {command}", where=where, command=check
         )
-    if len(state.jobs) > _FEW_JOBS:
+    if len(state.jobs) > _MAX_NAMED_JOBS:
         return msg("http: {where} serves {number} jobs", where=where, number=len(state.jobs))
     return msg("http: {where} serves {jobs}", where=where, jobs=join(", ", state.jobs))

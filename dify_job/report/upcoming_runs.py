@@ -11,7 +11,7 @@ from ..messages.errors import JobError
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import systemctl
 from ..schedulers.backend import InstalledJob
-from .job_status import in_readers_zone, last_tick
+from .job_status import in_readers_zone, last_due_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,18 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
     times = job.times
     upcoming.check(times, now)
     by_cron = _by_cron(installed, times)
-    last = last_tick(installed.state) if installed is not None else None
+    last = last_due_time(installed.state) if installed is not None else None
     runs = islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), count)
     return UpcomingRuns(
         job=job,
         installed=installed,
-        schedule=schedule_lines.in_words(times),
+        schedule=schedule_lines.schedule_text(times),
         runs=tuple(in_readers_zone(at, times) for at in runs),
         warnings=tuple(upcoming.clock_warnings(times, now, by_cron=by_cron)),
     )
 
 
-def merged(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime, UpcomingRuns]]:
+def merge_runs(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime, UpcomingRuns]]:
     """Return the next runs of those jobs that the scheduler will start, the earliest first.
 
     Args:
@@ -91,7 +91,7 @@ def _by_cron(installed: InstalledJob | None, times: ScheduleConfig) -> bool:
     if installed is not None or systemctl.is_booted():
         return installed is not None and installed.by_cron
     try:
-        schedule_lines.cron_ticks(times)
+        schedule_lines.cron_lines(times)
     except JobError:  # this host has neither systemd nor a cron that can follow it; another may
         return False
     return True

@@ -16,14 +16,14 @@ from .. import log
 from ..config.loader import load_config, pick
 from ..config.model import Job, Metrics, Notify
 from ..config.permissions import check_ca_file
-from ..config.readers import host_in_the_open
+from ..config.readers import unencrypted_host
 from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue, InterruptedRunError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state import request_file
-from ..state.store import JobState, LockHeldError, before_the_run, cannot_write
+from ..state.store import JobState, LockHeldError, cannot_write, check_before_run
 from ..system import subprocesses
 from ..system.lazy_import import execute
 from . import app_form, assertions, downloads, engine, files, input_upload, notifications, output
@@ -37,7 +37,7 @@ from .run_spec import RunContext, RunSpec
 if TYPE_CHECKING:
     from datetime import datetime
 
-_FORM_LIMIT = 5.0  # seconds to look up an input that the stored form lacks
+_FORM_TIMEOUT = 5.0  # seconds to look up an input that the stored form lacks
 
 
 def run_workflow(
@@ -131,7 +131,7 @@ class _Workflow:
         job, context = self._job, self._context
         key, headers = read_key(job), read_headers(job)
         check_ca_file(job.ca_file)
-        if (host := host_in_the_open(job.base_url)) is not None:
+        if (host := unencrypted_host(job.base_url)) is not None:
             log.warning(
                 msg(
                     "the API key is sent to {host} without encryption; set base_url to an "
@@ -140,7 +140,7 @@ class _Workflow:
                 )
             )
         self._open_state()
-        with before_the_run(self._state):
+        with check_before_run(self._state):
             why = context.skip_reason(job, self._state)
         if why is not None:
             return not_started(
@@ -169,11 +169,11 @@ class _Workflow:
         if outcome is None:
             if self._templates.renew():  # the run that was waited for may have succeeded
                 request = request._replace(inputs=self._rendered(), files=self._files())
-            self._load_ahead()
-            outcome = run.carry_out(request.inputs, request.files)
+            self._import_end_modules()
+            outcome = run.start_and_follow(request.inputs, request.files)
         result = run.conclude(outcome)
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
-            output.deliver(target, result, job.output)
+            output.write_output(target, result, job.output)
             if job.output.downloads is not None and result.run is not None:
                 downloader = downloads.Downloader(request, job.output.downloads, self._state)
                 downloader.save_files(target, result.run)
@@ -192,28 +192,28 @@ class _Workflow:
             return
         uploader = input_upload.InputUploader(request, engine.connect(request))
         with contextlib.suppress(NoRunError):  # the run itself reports it
-            form = uploader.form(time.monotonic() + _FORM_LIMIT)
+            form = uploader.form(time.monotonic() + _FORM_TIMEOUT)
             app_form.store_names(directory, self._job, request.key, form)
             app_form.check_names(self._inputs, form)
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)
         for secret in secrets_in(inputs):
-            log.hide(secret)
+            log.add_secret(secret)
         return inputs
 
     def _files(self) -> Mapping[str, tuple[files.InputFile, ...]]:
         return files.find_files(self._templates.files()) if self._job.files else {}
 
     def _last_success(self) -> datetime | None:
-        with before_the_run(self._state):
+        with check_before_run(self._state):
             return self._state.last_success() if self._state is not None else None
 
     def _pause(self, seconds: float) -> None:
         """Wait. Raises InterruptedRunError at a signal."""
         self._context.events.pause(time.monotonic() + seconds)
 
-    def _load_ahead(self) -> None:
+    def _import_end_modules(self) -> None:
         """Load what is needed once the run has ended: an upgrade may replace the modules meanwhile."""
         job = self._job
         needed = {
@@ -262,7 +262,7 @@ class _Workflow:
         """The result is final, stored and with the caller."""
         if self._state is not None and self._has_request():
             with contextlib.suppress(OSError):
-                request_file.answer(self._state, result.as_json())
+                request_file.write_result(self._state, result.as_json())
         if self._notifier is None:
             return
         directory = self._state.directory if self._state is not None else None

@@ -28,7 +28,7 @@ from ..state.store import JobState
 from ..system.json_text import loads
 
 _NAME = "form.json"
-_FRESH = 86400.0  # seconds
+_MAX_AGE = 86400.0  # seconds
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -65,7 +65,7 @@ def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:
     """
     data = read_record(directory / _NAME) or {}
     at, names = data.get("at"), data.get("names")
-    fresh = isinstance(at, (int, float)) and 0 <= time.time() - at < _FRESH
+    fresh = isinstance(at, (int, float)) and 0 <= time.time() - at < _MAX_AGE
     if not fresh or data.get("app") != _app(job, key):
         return None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
@@ -165,7 +165,7 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
         case "number":
             return _number(field, value)
         case "checkbox":
-            return _truth(field, value)
+            return _boolean(field, value)
         case "json_object":
             return _object(field, value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
         case "file" | "file-list":
@@ -230,7 +230,7 @@ def _number(field: FormField, value: Any) -> Any:
     return text  # with more digits than a number has: Dify's own reading decides
 
 
-def _truth(field: FormField, value: Any) -> bool:
+def _boolean(field: FormField, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in _WORDS:

@@ -14,7 +14,7 @@ from ..system import subprocesses
 from ..system.json_text import RawJson, dumps
 from .outcome import RunOutcome
 from .output import value_at
-from .result import exhausted, response_of
+from .result import exhausted_resource, response_of
 
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
@@ -41,9 +41,9 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
         return outcome
     try:
         data = response_of(outcome.run)["data"]
-        faults = list(filter(None, (fault_of(data, path, wanted) for path, wanted in expect.items())))
+        faults = list(filter(None, (assertion_error(data, path, wanted) for path, wanted in expect.items())))
     except (MemoryError, OSError) as error:  # what cannot be checked does not hold
-        lacking = exhausted(error)
+        lacking = exhausted_resource(error)
         if lacking is None:
             raise
         faults = [msg("the outputs could not be checked, because {lacking}", lacking=lacking)]
@@ -58,7 +58,7 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
     )
 
 
-def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
+def assertion_error(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
     """Return what is wrong at a path of the run, as a message; None where it holds.
 
     Args:
@@ -87,7 +87,7 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
             "{path} is {found}, not {wanted}", found=shown(value), wanted=shown(wanted.equals[0]), path=path
         )
     if wanted.regex is not None:
-        return _unfound(path, wanted.regex, value)
+        return _search_error(path, wanted.regex, value)
     return None
 
 
@@ -117,7 +117,7 @@ def _same(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-def _unfound(path: str, pattern: str, value: Any) -> str | None:
+def _search_error(path: str, pattern: str, value: Any) -> str | None:
     text = value if isinstance(value, str) else dumps(value)
     unfound = msg(
         "{path} does not match {pattern!r}: {value}", pattern=pattern, value=shown(value), path=path

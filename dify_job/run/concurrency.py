@@ -9,7 +9,7 @@ from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.history import read_history
-from ..state.store import InFlight, JobState, LockHeldError, before_the_run, cannot_write
+from ..state.store import InFlight, JobState, LockHeldError, cannot_write, check_before_run
 from . import assertions
 from .monitor import RunMonitor
 from .observers import RunObserver
@@ -49,7 +49,7 @@ class ConcurrencyGuard:
             return
         pause, _ = self._request.context.limits.turn_polls
         hint = msg('wait until the other run ends, or set overlap = "wait" or "skip" in the job')
-        with before_the_run(self._state):
+        with check_before_run(self._state):
             while True:
                 try:
                     self._state.lock()
@@ -73,7 +73,7 @@ class ConcurrencyGuard:
             observer: As of RunMonitor.
         """
         request, options = self._request, self._request.call_options
-        with before_the_run(self._state):
+        with check_before_run(self._state):
             left = self._state.in_flight() if self._state is not None else None
         own = left if left is not None and left.run == request.run else None
         lost = request.context.lost or own is not None

@@ -18,12 +18,12 @@ from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
 from ..system.secure_dir import Directory
-from .output import OutputPath, failing_alone
+from .output import OutputPath, errors_as_warnings
 from .run_spec import RunSpec
 
-_AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
+_MIN_TIME = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
 _IDENTITY = "dify_model_identity"
-_LONGEST = 200  # bytes of a name; file systems take 255
+_MAX_NAME = 200  # bytes of a name; file systems take 255
 
 
 class ReturnedFile(NamedTuple):
@@ -51,20 +51,20 @@ class Downloader:
         self._hosts = DownloadHosts(request.job.base_url, request.job.output.download_hosts)
         self._limits = limits
         self._events = request.context.events
-        self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
+        self._until = max(request.deadline, time.monotonic() + _MIN_TIME)
 
-    def save_files(self, place: OutputPath, run: WorkflowRun) -> None:
+    def save_files(self, target: OutputPath, run: WorkflowRun) -> None:
         """Save the run's files in the directory of the output file; what fails is a warning.
 
         Args:
-            place: The output file.
+            target: The output file.
             run: A run that succeeded.
         """
         text = msg("the run's files could not be saved")
-        with failing_alone(text, place.path.parent), place.opened() as directory:
-            self._save_all(directory, place, run)
+        with errors_as_warnings(text, target.path.parent), target.opened() as directory:
+            self._save_all(directory, target, run)
 
-    def _save_all(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
+    def _save_all(self, directory: Directory, target: OutputPath, run: WorkflowRun) -> None:
         found = list(dict.fromkeys(files_in(run.outputs or {})))
         if len(found) > self._limits.max_files:
             most = self._limits.max_files
@@ -75,27 +75,27 @@ class Downloader:
                     maximum=most,
                 )
             )
-        taken = {place.path.name, *place.reserved}
+        taken = {target.path.name, *target.reserved}
         for file in found[: self._limits.max_files]:
-            name = _free(safe_name(file.name), taken)
+            name = _unused_name(safe_name(file.name), taken)
             taken.add(name)
             why: str | None = None
             try:
-                self._save_own(file, directory, place.path.parent / name)
+                self._save_and_record(file, directory, target.path.parent / name)
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
                 why = msg("its URL cannot be parsed: {error}", error=error)
             if why is None:
                 log.info(
-                    msg("a file that the workflow returned was saved"), path=str(place.path.parent / name)
+                    msg("a file that the workflow returned was saved"), path=str(target.path.parent / name)
                 )
             else:
                 log.warning(
                     msg("a file that the workflow returned was not saved: {reason}", reason=why), file=name
                 )
 
-    def _save_own(self, file: ReturnedFile, directory: Directory, path: Path) -> None:
+    def _save_and_record(self, file: ReturnedFile, directory: Directory, path: Path) -> None:
         """Save one file, and remember that the job made it. Raises OSError."""
         made = self._state.downloads() if self._state is not None else {}
         there = directory.identity(path.name)
@@ -131,10 +131,10 @@ class Downloader:
                 connect_timeout=self._job.connect_timeout,
                 headers=self._headers if own else None,
             )
-            if (why := self._why_failed(call)) is not None:
+            if (why := self._failure_reason(call)) is not None:
                 raise OSError(errno.EIO, why)
 
-    def _why_failed(self, call: PendingCall) -> str | None:
+    def _failure_reason(self, call: PendingCall) -> str | None:
         try:
             with contextlib.closing(call):
                 event = self._events.answer_of(call, self._until)
@@ -181,12 +181,12 @@ def safe_name(name: str) -> str:
     stem, dot, suffix = base.rpartition(".")
     if not dot or len(suffix.encode()) > 20:
         stem, dot, suffix = base, "", ""
-    left = _LONGEST - len((dot + suffix).encode())
+    left = _MAX_NAME - len((dot + suffix).encode())
     stem = stem.encode(errors="replace")[:left].decode(errors="ignore")
     return (stem + dot + suffix).encode(errors="replace").decode() or "file"
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _unused_name(name: str, taken: set[str]) -> str:
     """The name, or `name-2.txt` where another file of this run has it."""
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
     free, count = name, 1

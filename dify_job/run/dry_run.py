@@ -10,7 +10,7 @@ from ..config.model import Job
 from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue
 from ..messages.errors import JobError
-from ..messages.problem import about_job
+from ..messages.problem import with_job
 from ..state.reader import read_last_success
 from .app_form import check_names, store_names
 from .engine import connect
@@ -21,7 +21,7 @@ from .job_state import state_directory
 from .outcome import NoRunError
 from .run_spec import RunContext, RunSpec
 
-_PATIENCE = 10.0  # seconds for the form of the app
+_FORM_TIMEOUT = 10.0  # seconds for the form of the app
 
 
 def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dict[str, Any]:
@@ -39,23 +39,23 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         JobError: Of what the run would fail, with its exit code.
     """
     key, headers = read_key(job), read_headers(job)
-    log.hide(key.reveal(), is_key=True)
+    log.add_secret(key.reveal(), is_key=True)
     began = time.monotonic()
     until = began + job.timeout
     state = state_directory(job, config_path)
     templates = Templates(job, lambda: read_last_success(state), until=lambda: until)
     inputs = templates.inputs() | dict(given)
     for secret in secrets_in(inputs):
-        log.hide(secret)
+        log.add_secret(secret)
     check_sendable(inputs)
     files = find_files(templates.files())
     request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
     uploader = InputUploader(request, connect(request))
     try:
-        form = uploader.form(began + min(job.timeout, _PATIENCE))
+        form = uploader.form(began + min(job.timeout, _FORM_TIMEOUT))
     except NoRunError as error:
         end = error.outcome
-        raise JobError(end.outcome, end.message, end.hint and about_job(end.hint, job.name)) from None
+        raise JobError(end.outcome, end.message, end.hint and with_job(end.hint, job.name)) from None
     store_names(state, job, key, form, make=True)
     check_names(given, form)
     return {

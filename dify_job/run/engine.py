@@ -25,7 +25,7 @@ from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
 from .observers import Observers, RunObserver, StateObserver
 from .outcome import Next, NoRunError, RunOutcome, cancelled, unknown
-from .result import Result, exhausted, now_as_text, result_of
+from .result import Result, exhausted_resource, now_as_text, result_of
 from .run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ class Engine:
         self._our_turn = True
         return None
 
-    def carry_out(self, inputs: Mapping[str, Any], files: Mapping[str, tuple[InputFile, ...]]) -> RunOutcome:
+    def start_and_follow(
+        self, inputs: Mapping[str, Any], files: Mapping[str, tuple[InputFile, ...]]
+    ) -> RunOutcome:
         """Start the run, or find the one that an earlier process of this id started, and follow it.
 
         Args:
@@ -99,7 +101,7 @@ class Engine:
             # What an earlier process of this id has in flight stays: nothing was learnt of it.
             return cancelled(interrupted.signum)._replace(unsettled=self._state_observer.record is None)
         except (MemoryError, OSError) as error:
-            lacking = exhausted(error)
+            lacking = exhausted_resource(error)
             if lacking is None or self._state_observer.record is None:
                 raise
             return unknown(lacking)
@@ -116,7 +118,7 @@ class Engine:
         result = result_of(
             outcome, self._job.name, call_time=self._call_time, attempts=self._attempts, duration=duration
         )
-        self._state_observer.store(result, our_turn=self._our_turn, unsettled=outcome.unsettled)
+        self._state_observer.store(result, has_lock=self._our_turn, unsettled=outcome.unsettled)
         return result
 
     # The POST
@@ -192,7 +194,7 @@ class Engine:
 def connect(request: RunSpec) -> DifyClient:
     """Return the client of a run, with calls that report to its queue; nothing is sent."""
     key = request.key.reveal()
-    log.hide(key, is_key=True)
+    log.add_secret(key, is_key=True)
     return DifyClient(
         request.job.base_url,
         key,

@@ -115,7 +115,7 @@ def file_type(file: InputFile, field: FormField) -> str:
     return found or "custom"
 
 
-def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> str | None:
+def rejection_reason(file: InputFile, field: FormField, limits: Mapping[str, int]) -> str | None:
     """Return what the app or its server will reject, as the end of a sentence; None for a file that fits.
 
     Args:
@@ -130,7 +130,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
         return msg(
             "the file {file} has the type {kind}, but the input {key} takes only {allowed}",
             kind=kind,
-            allowed=_taken(field),
+            allowed=_accepted_types(field),
             file=display_name(file),
             key=field.variable,
         )
@@ -200,7 +200,7 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
                 )
             )
         else:
-            mistakes += filter(None, (fault_of(file, field, form.limits) for file in given))
+            mistakes += filter(None, (rejection_reason(file, field, form.limits) for file in given))
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
@@ -241,7 +241,7 @@ def _find_file(key: str, name: str) -> InputFile:
                 msg("give a local file by its path, or an http or https address that Dify itself can fetch"),
             )
         for secret in (parts.query, parts.password or ""):
-            log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
+            log.add_secret(secret)  # a signature, which Dify quotes where it cannot fetch the file
         base = unquote(PurePosixPath(parts.path).name)
         return InputFile(key, base, mime_type_of(base), url=name)
     path = Path(name).expanduser()
@@ -282,7 +282,7 @@ def _lower(extensions: Sequence[str]) -> set[str]:
     return {extension.lower() for extension in extensions}
 
 
-def _taken(field: FormField) -> str:
+def _accepted_types(field: FormField) -> str:
     taken = [kind for kind in field.allowed_types if kind != "custom"]
     taken += field.allowed_extensions if "custom" in field.allowed_types else ()
     return join(", ", taken) or msg("none")

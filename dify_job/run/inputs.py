@@ -18,7 +18,7 @@ from ..messages.message import msg
 from ..system.json_text import BoundsError, check, loads
 from ..system.template_process import render_all
 
-_LONGEST_RENDERING = 60.0  # seconds, where there is no deadline of a run
+_MAX_RENDERING = 60.0  # seconds, where there is no deadline of a run
 
 _PRIVATE_NAME = (
     r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
@@ -43,7 +43,7 @@ class Templates:
         last_success: Callable[[], datetime | None],
         environ: Mapping[str, str] = os.environ,
         *,
-        until: Callable[[], float] = lambda: monotonic() + _LONGEST_RENDERING,
+        until: Callable[[], float] = lambda: monotonic() + _MAX_RENDERING,
         pause: Callable[[float], object] = sleep,
     ) -> None:
         self._job = job
@@ -95,7 +95,7 @@ class Templates:
         variables = {name: self._environ[name] for name in allowed if name in self._environ}
         for name, value in variables.items():
             if re.search(_PRIVATE_NAME, name):
-                log.hide(value)
+                log.add_secret(value)
         return {
             "now": datetime.now().astimezone().isoformat(),
             "zone": job.schedule.timezone,

@@ -7,7 +7,7 @@ from ..config.model import Job
 from ..config.secrets import read_key
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
-from ..state.places import directory_of, pinned_elsewhere
+from ..state.directories import directory_of, pinned_elsewhere
 
 
 def state_directory(job: Job, config_path: Path | None) -> Path:

@@ -39,11 +39,11 @@ from ..system.transaction import write_whole
 from .observers import RunObserver
 from .result import Result
 
-LIMIT = 10.0  # seconds that all of it may take after the run
-_LONGEST_BODY = 10_000  # bytes; Healthchecks stores as much by default
-_ANSWER = 5.0  # seconds without a byte
-_PAUSE = 1.0  # before a second try
-_TICK = 0.02
+TIME_LIMIT = 10.0  # seconds that all of it may take after the run
+_MAX_BODY = 10_000  # bytes; Healthchecks stores as much by default
+_ANSWER_TIMEOUT = 5.0  # seconds without a byte
+_RETRY_PAUSE = 1.0  # before a second try
+_POLL_INTERVAL = 0.02
 # Under systemd these come before a configuration or after an internal error: the unit's handler notifies.
 _BY_HANDLER = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
 _BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_HANDLER)
@@ -80,7 +80,7 @@ class Notification(NamedTuple):
         return msg("dify-job: {job} failed: {outcome} on {host}", **values)
 
     @property
-    def title_of_recovery(self) -> Message:
+    def recovery_title(self) -> Message:
         """One line for the subject, for those who want to know of recoveries."""
         count, host = self.failures_before, socket.gethostname()
         if count == 1:
@@ -141,14 +141,14 @@ class Notifier(RunObserver):
         """Ping that the run begins, without waiting for it."""
         if self._notify.on_recovery and self._job.state == "none":
             log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
-        with _failing_alone():
+        with _errors_as_warnings():
             self._ping_start()
 
     def _ping_start(self) -> None:
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
             self._start = _Delivery(
-                msg("the start ping to healthchecks"), lambda: _ping(url, b"", time.monotonic() + LIMIT)
+                msg("the start ping to healthchecks"), lambda: _ping(url, b"", time.monotonic() + TIME_LIMIT)
             )
 
     def notify(self, result: Result, directory: Path | None, events: EventQueue) -> None:
@@ -171,7 +171,7 @@ class Notifier(RunObserver):
                 return cancelled or interrupted.signum == signal.SIGINT
             return False
 
-        with _failing_alone():
+        with _errors_as_warnings():
             run = result.record
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
             by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
@@ -198,17 +198,17 @@ class Notifier(RunObserver):
         _write_metrics(self._job, run, before, directory)
         if by_handler:
             if self._start is not None:
-                self._start.wait(LIMIT)
+                self._start.wait(TIME_LIMIT)
                 self._start.warn()
             return
         failures = summary(before).failures_in_a_row
         notification = Notification(self._job.name, run, failures, self._job.console_url)
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + TIME_LIMIT
         occasions = [
             (notification.title, self._notify.on_success if run.succeeded else self._notify.on_failure)
         ]
         if run.succeeded and failures:
-            occasions.insert(0, (notification.title_of_recovery, self._notify.on_recovery))
+            occasions.insert(0, (notification.recovery_title, self._notify.on_recovery))
         deliveries, unreadable = _messages(occasions, notification)
         for error in unreadable.values():
             log.warning(msg("a notification was not sent: {message}", message=error.message), hint=error.hint)
@@ -236,7 +236,7 @@ class Notifier(RunObserver):
         Raises:
             JobError: No thread can be started for a message (unreachable).
         """
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + TIME_LIMIT
         notify = self._notify
         names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
         deliveries, unreadable = _messages([(notification.title, names)], notification)
@@ -263,7 +263,7 @@ class Notifier(RunObserver):
 
 
 @contextlib.contextmanager
-def _failing_alone() -> Iterator[None]:
+def _errors_as_warnings() -> Iterator[None]:
     """Notify in the block; whatever goes wrong with it, the run and its result stand."""
     try:
         yield
@@ -338,7 +338,7 @@ def _wait(
     deliveries: Sequence[_Delivery], until: float, pause: Callable[[float], object] = time.sleep
 ) -> None:
     while any(delivery.pending for delivery in deliveries) and time.monotonic() < until:
-        if pause(_TICK):
+        if pause(_POLL_INTERVAL):
             return
 
 
@@ -386,8 +386,8 @@ def ping_url(base: str, what: str, rid: str) -> str:
 def _ping(url: str, body: bytes, until: float) -> None:
     """POST, and once more where the first certainly did not arrive."""
     why = _post(url, body)
-    if why is not None and time.monotonic() + _PAUSE < until:
-        time.sleep(_PAUSE)
+    if why is not None and time.monotonic() + _RETRY_PAUSE < until:
+        time.sleep(_RETRY_PAUSE)
         why = _post(url, body)
     if why is not None:
         raise _DeliveryError(why)
@@ -397,7 +397,7 @@ def _post(url: str, body: bytes) -> str | None:
     """None when a ping arrived, else why it certainly did not; _DeliveryError where that is not sure."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
     try:
-        with requests.post(url, data=body, headers=headers, timeout=_ANSWER, stream=True) as answer:
+        with requests.post(url, data=body, headers=headers, timeout=_ANSWER_TIMEOUT, stream=True) as answer:
             if not answer.ok:
                 raise _DeliveryError(f"HTTP {answer.status_code}")
             said = next(answer.iter_content(200), b"")
@@ -456,18 +456,18 @@ def _hide_secrets(record: logging.LogRecord) -> bool:
 
 def _bounded(body: str, lines: Sequence[str]) -> bytes:
     """The body and as many of the last lines of the log as fit, the newest of them."""
-    head = f"{log.redact(body)}\n\n".encode()[:_LONGEST_BODY]
-    tail = "\n".join(lines).encode()[-(_LONGEST_BODY - len(head)) :] if len(head) < _LONGEST_BODY else b""
+    head = f"{log.redact(body)}\n\n".encode()[:_MAX_BODY]
+    tail = "\n".join(lines).encode()[-(_MAX_BODY - len(head)) :] if len(head) < _MAX_BODY else b""
     return (head + tail).decode(errors="ignore").encode()
 
 
 def _hide(url: str) -> None:
     """Hide an address and what is secret in it from the log: its logins, and what looks like a token."""
-    log.hide(url)
+    log.add_secret(url)
     login, at, rest = url.partition("://")[2].rpartition("@")
     for piece in (*re.split(r"[:/]", login if at else ""), *re.split(r"[/?&=#]", rest)):
         if len(piece) >= 16 or (at and piece in login.split(":")):
-            log.hide(piece)
+            log.add_secret(piece)
 
 
 def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord], directory: Path | None) -> None:

@@ -132,18 +132,18 @@ class StateObserver(RunObserver):
         except OSError as error:
             log.warning(msg("the ID of the run could not be stored"), reason=error.strerror, run=ids.run_id)
 
-    def store(self, result: Result, *, our_turn: bool, unsettled: bool) -> None:
+    def store(self, result: Result, *, has_lock: bool, unsettled: bool) -> None:
         """Store the result.
 
         Args:
             result: How the run ended.
-            our_turn: This process has the lock; else the result is a line of the history alone.
+            has_lock: This process has the lock; else the result is a line of the history alone.
             unsettled: A run may be left on the server, so that the in-flight record stays.
         """
         if self._state is None:
             return
         try:
-            if not our_turn:
+            if not has_lock:
                 self._state.append_history(result.record.as_record())
                 return
             self._state.record_result(result.record.as_record())

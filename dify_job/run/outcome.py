@@ -26,7 +26,7 @@ _API_DISABLED = "API service has been disabled"
 # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
 _STOP_REQUESTED = "User requested stop"
 _WORKER_SHUTDOWN = "worker is shutting down"  # 1.16 (`worker-term-streaming`)
-_LONGEST_TITLE = 100  # characters of a node's title in a message
+_MAX_TITLE = 100  # characters of a node's title in a message
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 identify them.
 _ABOUT_INPUTS = (
@@ -36,8 +36,8 @@ _ABOUT_INPUTS = (
 # `error-in-run-broken-streaming`, `error-in-run-nostart-streaming`
 _ABOUT_APP = r"(?i)validation errors? for \w*NodeData|root node|workflow graph"
 _LIMIT = re.compile(r"concurrent requests allowed for .* is (\d+)")
-_IN_WORKER = (1, 13)  # from here on a worker executes streaming runs
-_INPUTS_BY_RUN = (1, 15)  # from here on no `error` event is about inputs
+_RUNS_IN_WORKER = (1, 13)  # from here on a worker executes streaming runs
+_INPUT_ERRORS_AS_RUN = (1, 15)  # from here on no `error` event is about inputs
 
 _KEY_HINT = msg(
     "check the API key (in Dify: API Access); to see where the job takes it from, run: {command}",
@@ -48,7 +48,7 @@ _SERVER_HINT = msg(
     command=command("dify-job", "config", "show", "JOB"),
 )
 # What fixes a connection that was not made, by its cause.
-_BY_CAUSE = {
+_HINTS_BY_CAUSE = {
     FailureCause.PROXY: msg(
         "check the proxy in HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY to connect directly"
     ),
@@ -71,7 +71,7 @@ _NO_QUOTA = (
     msg("wait for the next period of the plan, or upgrade the plan"),
 )
 # Dify's codes, each with its outcome, message and hint.
-_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
+_OUTCOMES_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "unauthorized": (
         Outcome.DENIED,
         lambda said: msg("Dify does not accept the API key: {said}", said=said),
@@ -208,7 +208,7 @@ def connection_error_hint(reason: str) -> str:
         reason: Why: a Failure of the transport, or another text.
     """
     cause = reason.cause if isinstance(reason, Failure) else FailureCause.OTHER
-    return _BY_CAUSE.get(cause, _SERVER_HINT)
+    return _HINTS_BY_CAUSE.get(cause, _SERVER_HINT)
 
 
 def unknown(why: str) -> RunOutcome:
@@ -276,7 +276,7 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
 
 def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
     node = run.failed_node
-    title = one_line(node.title, _LONGEST_TITLE) if node is not None else ""
+    title = one_line(node.title, _MAX_TITLE) if node is not None else ""
     kind = node.type if node is not None else ""
     if status == models.PARTIAL:
         message = msg(
@@ -350,9 +350,9 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
 def _of_code(code: str, said: str) -> RunOutcome | None:
     if code in ("invalid_param", "bad_request", "file_too_large"):
         return _rejected(said)
-    if code not in _BY_CODE:
+    if code not in _OUTCOMES_BY_CODE:
         return None
-    outcome, message, hint = _BY_CODE[code]
+    outcome, message, hint = _OUTCOMES_BY_CODE[code]
     return RunOutcome(outcome, message(said), hint)
 
 
@@ -363,7 +363,7 @@ def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
         hint = msg("raise the app's limit of concurrent runs in Dify, or set a jitter in the jobs")
         return RunOutcome(Outcome.BUSY, message, hint, next=Next.RETRY)
     # Such a call takes its place twice (`rate-limit-1-streaming-refused-when-idle`).
-    always = error.version is not None and error.version >= _IN_WORKER
+    always = error.version is not None and error.version >= _RUNS_IN_WORKER
     hint = msg(
         "from version 1.13, Dify rejects every streaming call of an app with a limit "
         'of 1 concurrent run: set mode = "blocking" in the job, or raise the app\'s '
@@ -374,7 +374,7 @@ def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
 
 def _invalid_in_stream(error: ApiError, said: str) -> RunOutcome | None:
     """From 1.15 on such an event is about the app: wrong inputs come as a run that does not exist."""
-    if error.version is not None and error.version < _INPUTS_BY_RUN:
+    if error.version is not None and error.version < _INPUT_ERRORS_AS_RUN:
         return _rejected(said)
     if re.search(_ABOUT_APP, error.message):
         hint = msg("open the app in Dify, test the workflow there, and publish it again")

@@ -13,8 +13,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
 from ..messages.problem import command
-from ..state.store import OWN_FILES
-from ..system.json_text import RawJson, dumps, loads_whole
+from ..state.store import STATE_FILES
+from ..system.json_text import RawJson, dumps, loads_answer
 from ..system.secure_dir import Directory
 from .result import Result
 
@@ -38,7 +38,7 @@ class OutputPath(NamedTuple):
     @property
     def reserved(self) -> frozenset[str]:
         """Names in the same directory that are not for output."""
-        return OWN_FILES if self.path.parent == self.state else frozenset()
+        return STATE_FILES if self.path.parent == self.state else frozenset()
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Directory]:
@@ -52,7 +52,7 @@ class OutputPath(NamedTuple):
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
         if ".." in below:
             raise OSError(errno.EPERM, msg("the output file would be outside the state directory"))
-        opened = Directory(self.state or self.path.parent, theirs=self.state is not None)
+        opened = Directory(self.state or self.path.parent, untrusted_owner=self.state is not None)
         with contextlib.closing(opened) as directory:
             for step in below:
                 directory.enter(step)
@@ -85,7 +85,7 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
 
 
 @contextlib.contextmanager
-def failing_alone(text: str, path: Path) -> Iterator[None]:
+def errors_as_warnings(text: str, path: Path) -> Iterator[None]:
     """Write in the block; the outcome is known and nothing may change it, so what fails is a warning.
 
     Args:
@@ -98,34 +98,34 @@ def failing_alone(text: str, path: Path) -> Iterator[None]:
         log.warning(text, path=str(path), reason=str(error))
 
 
-def deliver(place: OutputPath, result: Result, settings: Output) -> None:
+def write_output(target: OutputPath, result: Result, settings: Output) -> None:
     """Write the selected value as text or JSON, or the whole result; what fails is a warning.
 
     Args:
-        place: Where the file goes.
+        target: Where the file goes.
         result: Of a run that succeeded.
         settings: What of the result goes into it.
     """
-    with failing_alone(msg("the run's output file could not be written"), place.path):
-        value = loads_whole(log.as_json(result.as_json(), to_file=True))
+    with errors_as_warnings(msg("the run's output file could not be written"), target.path):
+        value = loads_answer(log.as_json(result.as_json(), to_file=True))
         if settings.select is not None:
             value = value_at(value["response_data"]["data"], settings.select)
         text = (
             value if isinstance(value, str) and settings.format != "json" else f"{dumps(value, indent=2)}\n"
         )
-        with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
+        with target.opened() as directory, directory.replacing(target.path.name, settings.mode) as file:
             file.write(text.encode(errors="backslashreplace"))
 
 
-def check_writable(place: OutputPath) -> None:
+def check_writable(target: OutputPath) -> None:
     """Find out before the call that the file cannot be written.
 
     Raises:
         JobError: It cannot (cannot-write).
     """
-    path = place.path
+    path = target.path
     try:
-        _try_out(place)
+        _check_by_writing(target)
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
@@ -143,12 +143,12 @@ def check_writable(place: OutputPath) -> None:
         ) from None
 
 
-def _try_out(place: OutputPath) -> None:
-    if place.path.exists() and not place.path.is_file():
+def _check_by_writing(target: OutputPath) -> None:
+    if target.path.exists() and not target.path.is_file():
         # The file is put under its name when it is whole: root would replace /dev/stdout by it.
         raise OSError(0, msg("it is not a regular file; to write to a pipe, use --print"))
-    with place.opened() as directory:
-        directory.remove_leftovers({place.path.name}, older=_LEFTOVER_AGE)
+    with target.opened() as directory:
+        directory.remove_leftovers({target.path.name}, older=_LEFTOVER_AGE)
         directory.try_out()
 
 

@@ -13,7 +13,7 @@ from .outcome import RunOutcome, unknown
 from .run_spec import CallOptions
 
 _LOG_ROWS_AT_START = (1, 10)
-_RUNS_QUEUE = (1, 13)  # from here on a run has no row, and no detail, while it waits in a queue
+_RUNS_QUEUE_SINCE = (1, 13)  # from here on a run has no row, and no detail, while it waits in a queue
 
 
 class Unreadable(NamedTuple):
@@ -83,19 +83,19 @@ class RunPoller:
     # What is known
 
     @property
-    def rows_come_late(self) -> bool:
+    def logs_only_ended_runs(self) -> bool:
         """True where the log shows a run only once it has ended (before 1.10)."""
         return self.version is not None and self.version < _LOG_ROWS_AT_START
 
     @property
     def run_may_queue(self) -> bool:
         """True where a run can wait in a queue without a trace; an unknown server may be such a one."""
-        return self.version is None or self.version >= _RUNS_QUEUE
+        return self.version is None or self.version >= _RUNS_QUEUE_SINCE
 
     @property
     def empty_log_is_proof(self) -> bool:
         """True where a run that began some seconds ago has a row in the log."""
-        return not self.rows_come_late and not self.run_may_queue
+        return not self.logs_only_ended_runs and not self.run_may_queue
 
     @property
     def searchable(self) -> bool:
@@ -137,7 +137,7 @@ class RunPoller:
             return unknown(
                 msg("{reason}, and the server has no run {run_id}", reason=why, run_id=self.run_id)
             )
-        impatient = not self.rows_come_late and not self._patient
+        impatient = not self.logs_only_ended_runs and not self._patient
         if self.run_id is None and impatient and self.absent_for >= self._limits.search:
             return unknown(self.search_result(why))
         return None
@@ -225,7 +225,7 @@ class RunPoller:
         error = models.read_error(event.status, event.headers, event.body)
         self.denied = error if event.status in (401, 403) and error.from_dify else None
         # A server without logs says so itself; a proxy says it of any path while Dify is down.
-        found = RunNotFound() if self._has_no_logs(error) else self._read(event)
+        found = RunNotFound() if self._is_without_logs(error) else self._read(event)
         if found is None:
             return self._miss(f"HTTP {event.status}")
         if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
@@ -243,7 +243,7 @@ class RunPoller:
                 self.poll_at = min(self.poll_at, search_ends)
         return found
 
-    def _has_no_logs(self, error: ApiError) -> bool:
+    def _is_without_logs(self, error: ApiError) -> bool:
         return self.run_id is None and error.status == 404 and error.from_dify
 
     def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | None:

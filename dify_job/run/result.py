@@ -13,7 +13,7 @@ from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
-from ..messages.problem import about_job
+from ..messages.problem import with_job
 from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.json_text import dumps
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PRINTED = (
     *("call_time", "schema", "job", "outcome", "exit_code", "attempts", "duration_s", "hint", "failed_node"),
 )
-_LONGEST_TITLE = 100  # characters of a node's title or type
+_MAX_TITLE = 100  # characters of a node's title or type
 
 
 class Result(NamedTuple):
@@ -127,8 +127,8 @@ def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, d
     if run is not None and run.failed_node is not None:
         node = run.failed_node
         printable = FailedNode(
-            title=one_line(log.redact(node.title), _LONGEST_TITLE),
-            type=one_line(log.redact(node.type), _LONGEST_TITLE),
+            title=one_line(log.redact(node.title), _MAX_TITLE),
+            type=one_line(log.redact(node.type), _MAX_TITLE),
             error=one_line(log.redact(node.error)) if node.error else None,
         )
         run = run._replace(failed_node=printable)
@@ -137,7 +137,7 @@ def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, d
         outcome=outcome.outcome,
         exit_code=code_of(outcome.outcome, outcome.signum or 0),
         message=one_line(log.redact(outcome.message)),
-        hint=one_line(log.redact(about_job(outcome.hint, job or "JOB"))) if outcome.hint else None,
+        hint=one_line(log.redact(with_job(outcome.hint, job or "JOB"))) if outcome.hint else None,
         call_time=call_time,
         attempts=attempts,
         duration=duration,
@@ -158,7 +158,7 @@ def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Re
     return result_of(outcome, job, call_time=now_as_text(took), attempts=0, duration=took)
 
 
-def exhausted(error: BaseException) -> Message | None:
+def exhausted_resource(error: BaseException) -> Message | None:
     """Return which resource of this process is used up, as an error says; None for any other error."""
     if isinstance(error, MemoryError):
         return msg("the process does not have enough memory")
@@ -173,7 +173,7 @@ def unexpected(error: Exception) -> JobError:
     Args:
         error: What was raised. The traceback of a fault (outcome `bug`) is the caller's to show.
     """
-    lacking = exhausted(error)
+    lacking = exhausted_resource(error)
     if lacking is not None:
         return JobError(
             Outcome.UNREACHABLE,

@@ -23,7 +23,7 @@ _KILLED = {
     "watchdog": (msg("the watchdog of systemd killed the run"), None),
     "core-dump": (msg("the process of the run crashed"), msg("to see the crash, run: coredumpctl info")),
 }
-_MAY_GO_ON = msg("the run may still be in progress in Dify")
+_MAYBE_RUNNING = msg("the run may still be in progress in Dify")
 # Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
 _NOT_STARTED = {
     200: ("CHDIR", msg("the working directory of the unit is missing")),
@@ -51,10 +51,10 @@ _NOT_STARTED = {
     ),
 }
 _FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
-_ROUNDED = timedelta(seconds=2)  # systemd prints whole seconds
-_RECORDED_LATER = timedelta(minutes=1)  # what a handler of the unit may take to store a record
-_GAVE_WAY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
-_OF_A_HANDLER = frozenset({"killed", "crashed", "not-started"})
+_ROUNDING = timedelta(seconds=2)  # systemd prints whole seconds
+_HANDLER_DELAY = timedelta(minutes=1)  # what a handler of the unit may take to store a record
+_SKIPPED_OR_BUSY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
+_FROM_UNIT = frozenset({"killed", "crashed", "not-started"})
 
 
 def why_not_started(exit_code: int | None) -> str | None:
@@ -67,7 +67,7 @@ def why_not_started(exit_code: int | None) -> str | None:
 
 
 def with_unit_result(
-    runs: Sequence[RunRecord] | None, ending: UnitResult | None, left: InFlight | None
+    runs: Sequence[RunRecord] | None, unit_result: UnitResult | None, abandoned: InFlight | None
 ) -> tuple[RunRecord, ...]:
     """Return the history of a job with the last start of its unit, where that left no record of its own.
 
@@ -75,26 +75,34 @@ def with_unit_result(
 
     Args:
         runs: The history, oldest first; None where it cannot be read: then the unit's end is all there is.
-        ending: How the unit's last process ended; None where none did, or it is not known.
-        left: The run that a process has left without an end.
+        unit_result: How the unit's last process ended; None where none did, or it is not known.
+        abandoned: The run that a process has left without an end.
     """
-    known = _with_ending(runs, ending, left)
-    if left is None or left.reported is not None or _is_recorded(left, known, ending):
+    known = _with_ending(runs, unit_result, abandoned)
+    if abandoned is None or abandoned.reported is not None or _is_recorded(abandoned, known, unit_result):
         return known
     message = msg("the process of the run ended without recording an outcome")
     record = RunRecord(
-        left.started, "killed", None, message, hint=_MAY_GO_ON, attempts=1, run_id=left.workflow_run_id
+        abandoned.started,
+        "killed",
+        None,
+        message,
+        hint=_MAYBE_RUNNING,
+        attempts=1,
+        run_id=abandoned.workflow_run_id,
     )
     return _inserted(known, record)
 
 
-def _is_recorded(left: InFlight, known: Sequence[RunRecord], ending: UnitResult | None) -> bool:
+def _is_recorded(abandoned: InFlight, known: Sequence[RunRecord], unit_result: UnitResult | None) -> bool:
     """True where a record, or the unit's end, is of the run that was left, or of a later one."""
-    started = _began(left)
-    if started is None or (ending is not None and ending.ended is not None and started <= ending.ended):
+    started = _began(abandoned)
+    if started is None or (
+        unit_result is not None and unit_result.ended is not None and started <= unit_result.ended
+    ):
         return True
     ids = {run.run_id for run in known if run.run_id is not None}
-    return left.workflow_run_id in ids or any(run.call_time == left.started for run in known)
+    return abandoned.workflow_run_id in ids or any(run.call_time == abandoned.started for run in known)
 
 
 def _inserted(runs: Sequence[RunRecord], record: RunRecord) -> tuple[RunRecord, ...]:
@@ -104,23 +112,23 @@ def _inserted(runs: Sequence[RunRecord], record: RunRecord) -> tuple[RunRecord, 
 
 
 def _with_ending(
-    runs: Sequence[RunRecord] | None, ending: UnitResult | None, left: InFlight | None
+    runs: Sequence[RunRecord] | None, unit_result: UnitResult | None, abandoned: InFlight | None
 ) -> tuple[RunRecord, ...]:
-    if ending is None or ending.ended is None:
+    if unit_result is None or unit_result.ended is None:
         return tuple(runs or ())
     if runs is None:
-        return (record_of(ending, left, ending.ended),)
-    if ending.result == "success" or any(_is_of(run, ending) for run in runs):
+        return (record_of(unit_result, abandoned, unit_result.ended),)
+    if unit_result.result == "success" or any(_is_of(run, unit_result) for run in runs):
         return tuple(runs)
-    record = record_of(ending, left, ending.ended)
+    record = record_of(unit_result, abandoned, unit_result.ended)
     return _inserted(runs, record)
 
 
 def latest_run(
     last: Mapping[str, Any] | None,
     runs: Sequence[RunRecord] | None,
-    ending: UnitResult | None,
-    left: InFlight | None,
+    unit_result: UnitResult | None,
+    abandoned: InFlight | None,
 ) -> RunRecord | None:
     """Return how the job's last start ended; None where nothing is known of any.
 
@@ -129,11 +137,11 @@ def latest_run(
     Args:
         last: The last result of a run that had the job's lock, as its state directory has it.
         runs: As of with_unit_result.
-        ending: As of with_unit_result.
-        left: As of with_unit_result.
+        unit_result: As of with_unit_result.
+        abandoned: As of with_unit_result.
     """
-    known = with_unit_result(runs, ending, left)
-    newest = next((run for run in reversed(known) if run.outcome not in _GAVE_WAY), None)
+    known = with_unit_result(runs, unit_result, abandoned)
+    newest = next((run for run in reversed(known) if run.outcome not in _SKIPPED_OR_BUSY), None)
     try:
         stored = RunRecord.of(last)
     except ValueError:
@@ -141,73 +149,77 @@ def latest_run(
     return stored if newest is None or newest.call_time == stored.call_time else newest
 
 
-def _is_of(run: RunRecord, ending: UnitResult) -> bool:
+def _is_of(run: RunRecord, unit_result: UnitResult) -> bool:
     """True for the record that a start left, or that was made of its end later."""
-    if run.began is None or ending.ended is None:
+    if run.began is None or unit_result.ended is None:
         return False
-    first = (ending.began or ending.ended) - _ROUNDED
-    made_later = run.outcome in _OF_A_HANDLER or run.exit_code == ending.exit_code
-    return first <= run.began <= ending.ended + (_RECORDED_LATER if made_later else _ROUNDED)
+    first = (unit_result.began or unit_result.ended) - _ROUNDING
+    made_later = run.outcome in _FROM_UNIT or run.exit_code == unit_result.exit_code
+    return first <= run.began <= unit_result.ended + (_HANDLER_DELAY if made_later else _ROUNDING)
 
 
-def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRecord:
+def record_of(unit_result: UnitResult, abandoned: InFlight | None, now: datetime) -> RunRecord:
     """Return the record of a start, from the end of its unit's process.
 
     Args:
-        ending: How it ended.
-        left: What a process that was killed had in flight.
+        unit_result: How it ended.
+        abandoned: What a process that was killed had in flight.
         now: The current time, aware, for a start without a known time.
     """
-    manager = ("--user",) if ending.user else ()
-    if ending.exit_code is not None and ending.result in ("exit-code", "success"):
-        outcome, message, hint = _of_status(ending.exit_code, ending.unit, manager)
-    elif ending.code in ("killed", "dumped"):
-        outcome, (message, hint) = "killed", _of_kill(ending)
+    manager = ("--user",) if unit_result.user else ()
+    if unit_result.exit_code is not None and unit_result.result in ("exit-code", "success"):
+        outcome, message, hint = _of_status(unit_result.exit_code, unit_result.unit, manager)
+    elif unit_result.code in ("killed", "dumped"):
+        outcome, (message, hint) = "killed", _of_kill(unit_result)
     else:
-        outcome = "killed" if ending.unknown and left is not None else "not-started"
+        outcome = "killed" if unit_result.unknown and abandoned is not None else "not-started"
         message = (
-            msg("the unit {unit} failed before dify-job could store a result", unit=ending.unit)
-            if ending.unknown
+            msg("the unit {unit} failed before dify-job could store a result", unit=unit_result.unit)
+            if unit_result.unknown
             else msg(
                 "the unit {unit} failed before dify-job could store a result; systemd reports {result}",
-                unit=ending.unit,
-                result=ending.result,
+                unit=unit_result.unit,
+                result=unit_result.result,
             )
         )
-        hint = command("systemctl", *manager, "status", ending.unit)
-    took = (ending.ended - ending.began).total_seconds() if ending.began and ending.ended else None
+        hint = command("systemctl", *manager, "status", unit_result.unit)
+    took = (
+        (unit_result.ended - unit_result.began).total_seconds()
+        if unit_result.began and unit_result.ended
+        else None
+    )
     run = RunRecord(
-        call_time=_text(ending.began or ending.ended or now),
+        call_time=_text(unit_result.began or unit_result.ended or now),
         outcome=outcome,
-        exit_code=ending.exit_code,
+        exit_code=unit_result.exit_code,
         message=message,
         duration=took,
         hint=hint,
     )
-    if outcome != "killed" or left is None or not _is_left_by(ending, left):
+    if outcome != "killed" or abandoned is None or not _is_left_by(unit_result, abandoned):
         return run
     return run._replace(
-        call_time=left.started,
-        hint=msg("the run may still be in progress in Dify; {hint}", hint=hint) if hint else _MAY_GO_ON,
+        call_time=abandoned.started,
+        hint=msg("the run may still be in progress in Dify; {hint}", hint=hint) if hint else _MAYBE_RUNNING,
         attempts=1,
-        run_id=left.workflow_run_id,
+        run_id=abandoned.workflow_run_id,
     )
 
 
-def _began(left: InFlight) -> datetime | None:
+def _began(abandoned: InFlight) -> datetime | None:
     try:
-        return datetime.fromisoformat(left.started).astimezone(UTC)
+        return datetime.fromisoformat(abandoned.started).astimezone(UTC)
     except ValueError:
         return None
 
 
-def _is_left_by(ending: UnitResult, left: InFlight) -> bool:
+def _is_left_by(unit_result: UnitResult, abandoned: InFlight) -> bool:
     """False for what another process than the one that ended has left."""
-    started = _began(left)
+    started = _began(abandoned)
     if started is None:
         return False
-    began, ended = ending.began or started, ending.ended or started
-    return began - _ROUNDED <= started <= ended + _ROUNDED
+    began, ended = unit_result.began or started, unit_result.ended or started
+    return began - _ROUNDING <= started <= ended + _ROUNDING
 
 
 def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str, str | None]:
@@ -231,16 +243,17 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
     )
 
 
-def _of_kill(ending: UnitResult) -> tuple[str, str | None]:
+def _of_kill(unit_result: UnitResult) -> tuple[str, str | None]:
     why, hint = _KILLED.get(
-        ending.result, (msg("the process of the run was killed by SIG{signal}", signal=ending.status), None)
+        unit_result.result,
+        (msg("the process of the run was killed by SIG{signal}", signal=unit_result.status), None),
     )
     return msg(
         "{reason} (systemd reports {result}; code={code}, status={status})",
         reason=why,
-        result=ending.result,
-        code=ending.code,
-        status=ending.status,
+        result=unit_result.result,
+        code=unit_result.code,
+        status=unit_result.status,
     ), hint
 
 

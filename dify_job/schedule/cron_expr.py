@@ -8,7 +8,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg, text_of
 from .intervals import TimeGrid, listed
-from .oncalendar_expr import WEEKDAYS, parsed, split_zone
+from .oncalendar_expr import WEEKDAYS, parse_calendar, split_zone
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -29,7 +29,7 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...], int], ...] = (
     ("month", 1, 12, _MONTHS, 1),
     (msg("day of week"), 0, 7, _DAYS, 0),
 )
-_LONGEST_MONTH = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
+_DAYS_OF_MONTH = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ def read_cron(expression: str) -> CronTimes:
     """
     text = _MACROS.get(expression.strip().lower(), expression.strip())
     if text.lower() == "@reboot":
-        raise _refused(
+        raise _rejected(
             expression,
             msg("@reboot would start a run at every boot; catch_up = true runs once after an outage"),
         )
     if text.startswith("@"):
-        raise _refused(
+        raise _rejected(
             expression,
             msg(
                 "{text} is not supported; use five fields or one of {macros}",
@@ -82,15 +82,15 @@ def read_cron(expression: str) -> CronTimes:
         )
     words = text.lower().split()
     if len(words) != 5:
-        raise _refused(expression, msg("a cron line has 5 fields, not {count}", count=len(words)))
+        raise _rejected(expression, msg("a cron line has 5 fields, not {count}", count=len(words)))
     try:
         sets = [_numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
     except ValueError as error:
-        raise _refused(expression, text_of(error)) from None
+        raise _rejected(expression, text_of(error)) from None
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
-    if not _comes(days, months) and any(day_stars):
-        raise _refused(expression, msg("that day never comes, because these months do not have it"))
+    if not _exists(days, months) and any(day_stars):
+        raise _rejected(expression, msg("that day never comes, because these months do not have it"))
     # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
     plain = [
         word if word.startswith("*") else ",".join(map(str, numbers))
@@ -110,7 +110,7 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
     date = f"*-{months}-{listed(cron.days, 31, 2)} {time}"
     if cron.either_day:
         by_weekday = f"{weekday}*-{months}-* {time}"
-        return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
+        return (by_weekday, date) if _exists(cron.days, cron.months) else (by_weekday,)
     return (f"{weekday}{date}",)
 
 
@@ -128,7 +128,7 @@ def cron_of(calendar: str) -> str:
     Raises:
         ValueError: cron cannot say it; the text has the reason.
     """
-    fields: BaseIterator = parsed(calendar)
+    fields: BaseIterator = parse_calendar(calendar)
     expression, _ = split_zone(calendar)
     if fields.seconds != {0}:
         raise ValueError(msg("a cron line cannot contain seconds"))
@@ -172,8 +172,8 @@ def without_seconds(calendar: str) -> str:
     return " ".join([*words, *([zone] if zone else [])])
 
 
-def _comes(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
-    return any(day <= _LONGEST_MONTH[month] for day in days for month in months)
+def _exists(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+    return any(day <= _DAYS_OF_MONTH[month] for day in days for month in months)
 
 
 def _numbers(
@@ -237,7 +237,7 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 5
 
 
-def _refused(expression: str, why: str) -> JobError:
+def _rejected(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg(

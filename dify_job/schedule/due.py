@@ -9,9 +9,9 @@ from ..messages.message import msg
 from ..system.timespan import timespan_text
 from . import intervals, upcoming
 
-_TICK = 60.0  # seconds in which a tick of cron begins
-_PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
-_CLOCK_PUT_BACK = msg("the system clock was set back, so the interval starts again now")
+_CRON_MINUTE = 60.0  # seconds in which a tick of cron begins
+_CLOCK_STEP_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
+_CLOCK_STEPPED_BACK = msg("the system clock was set back, so the interval starts again now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Decision:
 
     Attributes:
         due: Run now.
-        mark: What to remember as the job's last tick; None for what is remembered already.
+        new_last_due: What to remember as the job's last tick; None for what is remembered already.
         why: Why it is not due.
     """
 
     due: bool
-    mark: datetime | None = None
+    new_last_due: datetime | None = None
     why: str = ""
 
 
@@ -42,37 +42,43 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
     if config.every is not None:
         return _decide_interval(config, config.every, now, last)
-    if last is not None and last - now > _PUT_BACK:
-        return Decision(due=False, mark=now, why=_CLOCK_PUT_BACK)
-    since = now - timedelta(seconds=config.max_late or _TICK)
+    if last is not None and last - now > _CLOCK_STEP_BACK:
+        return Decision(due=False, new_last_due=now, why=_CLOCK_STEPPED_BACK)
+    since = now - timedelta(seconds=config.max_late or _CRON_MINUTE)
     if last is not None:
         since = last if config.catch_up and config.max_late is None else max(last, since)
     at = next(upcoming.due_times(config, since), None)
     if at is not None and at <= now:
-        return Decision(due=True, mark=now)
+        return Decision(due=True, new_last_due=now)
     when = f"{at:%Y-%m-%d %H:%M %Z}" if at else msg("unknown time")
     return Decision(
-        due=False, mark=now if last is None else None, why=msg("the run is not due before {when}", when=when)
+        due=False,
+        new_last_due=now if last is None else None,
+        why=msg("the run is not due before {when}", when=when),
     )
 
 
 def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
     grid, step = intervals.grid_of(every), round(every)
-    tick = int(now.timestamp()) // grid * grid
+    grid_time = int(now.timestamp()) // grid * grid
     if last is None:
         why = msg("the interval starts now, at its first check")
-        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
-    counted = int(last.timestamp())
-    if tick < counted:
-        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=_CLOCK_PUT_BACK)
-    steps = (tick - counted) // step
-    at = datetime.fromtimestamp(counted + steps * step, UTC)  # remembered, not the tick: no drift
+        return Decision(due=False, new_last_due=datetime.fromtimestamp(grid_time, UTC), why=why)
+    last_due = int(last.timestamp())
+    if grid_time < last_due:
+        return Decision(
+            due=False, new_last_due=datetime.fromtimestamp(grid_time, UTC), why=_CLOCK_STEPPED_BACK
+        )
+    steps = (grid_time - last_due) // step
+    at = datetime.fromtimestamp(last_due + steps * step, UTC)  # remembered, not the tick: no drift
     late = (now - at).total_seconds()
     # one tick late is what a clock change does to cron; longer is an outage
-    bearable = late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
-    if steps and bearable:
-        return Decision(due=True, mark=at)
-    coming = datetime.fromtimestamp(counted + (steps + 1) * step, UTC).astimezone()
+    within_limit = (
+        late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
+    )
+    if steps and within_limit:
+        return Decision(due=True, new_last_due=at)
+    coming = datetime.fromtimestamp(last_due + (steps + 1) * step, UTC).astimezone()
     return Decision(due=False, why=msg("the run is not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
 
 

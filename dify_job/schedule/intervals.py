@@ -14,9 +14,9 @@ from ..messages.message import msg
 from ..system.timespan import format_timespan, timespan_text
 
 DAY = 86400
-_MOST_LINES = 48
-_LONGEST = 10 * 366 * DAY
-_FINEST_GRID = 60  # a process every second to find nothing due is no schedule
+_MAX_LINES = 48
+_MAX_INTERVAL = 10 * 366 * DAY
+_MIN_GRID = 60  # a process every second to find nothing due is no schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,21 @@ def grid_of(every: float) -> int:
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
-        raise _refused(
+        raise _rejected(
             every,
             msg(
                 "the setting every is {every!r}, which is not a whole number of seconds",
                 every=timespan_text(every),
             ),
         )
-    if seconds > _LONGEST:
-        raise _refused(
+    if seconds > _MAX_INTERVAL:
+        raise _rejected(
             every,
             msg("the setting every is {every!r}, which is longer than ten years", every=timespan_text(every)),
         )
     grid = gcd(seconds, DAY)
-    if grid != seconds and grid < _FINEST_GRID:
-        raise _refused(
+    if grid != seconds and grid < _MIN_GRID:
+        raise _rejected(
             every,
             msg(
                 "the setting every is {every!r}, which does not divide a day evenly, and a timer for it "
@@ -67,8 +67,8 @@ def grid_of(every: float) -> int:
                 every=timespan_text(every),
             ),
         )
-    if len(times_of(grid)) > _MOST_LINES:
-        raise _refused(
+    if len(times_of(grid)) > _MAX_LINES:
+        raise _rejected(
             every,
             msg(
                 "the setting every is {every!r}, which needs too many OnCalendar= lines in the timer",
@@ -125,18 +125,18 @@ def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
     return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
 
 
-def in_words(intervals: tuple[int, ...]) -> str:
+def interval_text(intervals: tuple[int, ...]) -> str:
     """Return intervals, in seconds, as `6h or 8h`."""
     spans = [format_timespan(size) for size in intervals]
     return spans[0] if len(spans) == 1 else msg("{shorter} or {longer}", shorter=spans[0], longer=spans[1])
 
 
-def _refused(every: float, message: str) -> JobError:
+def _rejected(every: float, message: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         message,
         msg(
             "use one of the nearest intervals that divide a day evenly: {intervals}",
-            intervals=in_words(nearest_exact(every)),
+            intervals=interval_text(nearest_exact(every)),
         ),
     )

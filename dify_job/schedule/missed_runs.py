@@ -11,8 +11,8 @@ from . import intervals, schedule_lines, upcoming
 _EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
 _LATE = timedelta(minutes=10)  # what a busy machine may take to start a process
 _VERY_LATE = timedelta(hours=6)  # a virtual machine that was paused
-_SHORTEST_LOOK = timedelta(minutes=30)
-_LONGEST_LOOK = timedelta(days=11 * 366)  # the longest interval is ten years
+_MIN_LOOKBACK = timedelta(minutes=30)
+_MAX_LOOKBACK = timedelta(days=11 * 366)  # the longest interval is ten years
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class RecordedRun:
     began: datetime
     ended: datetime
 
-    def answers(self, tick: datetime, late: timedelta) -> bool:
+    def covers(self, scheduled: datetime, late: timedelta) -> bool:
         """Return whether this is the run of a tick, or was under way then: a tick in a run is dropped.
 
         Args:
-            tick: The scheduled time, aware.
+            scheduled: The scheduled time, aware.
             late: How much later its run may begin.
         """
-        return self.began <= tick + late and self.ended >= tick - _EARLY
+        return self.began <= scheduled + late and self.ended >= scheduled - _EARLY
 
 
 def missed_runs(
@@ -63,23 +63,23 @@ def missed_runs(
     """
     now, since = now.astimezone(UTC), since.astimezone(UTC)
     times = _until_counted(times, last, by_cron=by_cron)
-    due, pending = _last_ticks(times, now, since, by_cron=by_cron, last=last)
+    due, pending = _last_scheduled(times, now, since, by_cron=by_cron, last=last)
     if len(due) < 2 or asleep >= now - due[0].at:
         return ()
-    if any(run.answers(tick.at, tick.late) for run in runs for tick in (*due, *pending)):
+    if any(run.covers(scheduled.at, scheduled.late) for run in runs for scheduled in (*due, *pending)):
         return ()
-    return tuple(tick.at for tick in due)
+    return tuple(scheduled.at for scheduled in due)
 
 
 def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: bool) -> ScheduleConfig:
     """An interval that is counted from its first tick: before that tick, any tick of its grid can be it."""
-    if times.every is None or last is not None or not schedule_lines.ticks_of(times, by_cron=by_cron).if_due:
+    if times.every is None or last is not None or not schedule_lines.lines_for(times, by_cron=by_cron).if_due:
         return times
     return times._replace(every=float(intervals.grid_of(times.every)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Tick:
+class _ScheduledRun:
     """A scheduled time. due: when its run has begun on any machine. late: how much later it may begin."""
 
     at: datetime
@@ -87,35 +87,39 @@ class _Tick:
     late: timedelta
 
 
-def _last_ticks(
+def _last_scheduled(
     times: ScheduleConfig, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
-) -> tuple[list[_Tick], list[_Tick]]:
+) -> tuple[list[_ScheduledRun], list[_ScheduledRun]]:
     """The last two ticks that are due, and those that come after them."""
-    look = _SHORTEST_LOOK + timedelta(seconds=times.jitter)
+    look = _MIN_LOOKBACK + timedelta(seconds=times.jitter)
     while True:
         start = max(since, now - look)
-        due: deque[_Tick] = deque(maxlen=2)
-        pending: list[_Tick] = []
-        for tick in _ticks(times, start, now, by_cron=by_cron, last=last):
-            (due if tick.due <= now else pending).append(tick)
-        if len(due) == 2 or start == since or look > _LONGEST_LOOK:
+        due: deque[_ScheduledRun] = deque(maxlen=2)
+        pending: list[_ScheduledRun] = []
+        for scheduled in _scheduled_runs(times, start, now, by_cron=by_cron, last=last):
+            (due if scheduled.due <= now else pending).append(scheduled)
+        if len(due) == 2 or start == since or look > _MAX_LOOKBACK:
             return list(due), pending
         look *= 3
 
 
-def _ticks(
+def _scheduled_runs(
     times: ScheduleConfig, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
-) -> Iterator[_Tick]:
+) -> Iterator[_ScheduledRun]:
     """The ticks after `start` until now.
 
     A timer starts its service as soon as the machine can; cron starts nothing after the tick's minute.
     """
     jitter = timedelta(seconds=times.jitter)
     at = upcoming.run_times(times, start, by_cron=by_cron, last=last)
-    coming = (tick.astimezone(UTC) for tick in at)  # in another zone a difference is one of wall clocks
-    tick = next(coming, None)
-    while tick is not None and tick <= now:
+    coming = (
+        scheduled.astimezone(UTC) for scheduled in at
+    )  # in another zone a difference is one of wall clocks
+    scheduled = next(coming, None)
+    while scheduled is not None and scheduled <= now:
         following = next(coming, None)
-        pause = following - tick if following is not None and not by_cron else timedelta(0)
-        yield _Tick(tick, tick + jitter + _LATE, jitter + max(_LATE, min(pause / 4, _VERY_LATE)))
-        tick = following
+        pause = following - scheduled if following is not None and not by_cron else timedelta(0)
+        yield _ScheduledRun(
+            scheduled, scheduled + jitter + _LATE, jitter + max(_LATE, min(pause / 4, _VERY_LATE))
+        )
+        scheduled = following

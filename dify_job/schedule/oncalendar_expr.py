@@ -28,7 +28,7 @@ def split_zone(expression: str) -> tuple[str, str | None]:
     return " ".join(expression.split()), None
 
 
-def explicit(expression: str) -> str:
+def without_steps(expression: str) -> str:
     """Return an expression as it can be given to any systemd: what has a step is written out as lists.
 
     Args:
@@ -38,13 +38,13 @@ def explicit(expression: str) -> str:
         JobError: systemd would refuse it, or take it and never elapse (rejected).
     """
     head, zone = split_zone(expression)
-    fields = parsed(expression)
+    fields = parse_calendar(expression)
     if "/" in head or head.lower() in _SEMIANNUALLY:
         head = _written_out(head, fields)
     return f"{head} {zone}" if zone else head
 
 
-def parsed(expression: str) -> BaseIterator:
+def parse_calendar(expression: str) -> BaseIterator:
     """Return an expression as sets of years, months, days, weekdays, hours, minutes and seconds.
 
     Args:
@@ -60,7 +60,7 @@ def parsed(expression: str) -> BaseIterator:
         fields = BaseIterator(head, _EPOCH)
         fields.days -= {0}  # the library counts ~3/1 on to 0
         for step in _steps_too_long(head):
-            raise _refused(
+            raise _rejected(
                 expression, msg("the step /{step} is longer than the range of its field", step=step)
             )
         next(fields)
@@ -70,9 +70,9 @@ def parsed(expression: str) -> BaseIterator:
             if re.search(r":\d+\.\d", head)
             else msg("it is not a calendar expression of systemd.time(7)")
         )
-        raise _refused(expression, why) from None
+        raise _rejected(expression, why) from None
     except StopIteration:
-        raise _refused(
+        raise _rejected(
             expression, msg("the expression never elapses, because it names no time in the future")
         ) from None
     return fields
@@ -120,7 +120,7 @@ def _written_out(head: str, fields: BaseIterator) -> str:
     return f"{day}{date} {time}"
 
 
-def _refused(expression: str, why: str) -> JobError:
+def _rejected(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg(

@@ -31,7 +31,7 @@ class ScheduleLines:
     why: str = ""
 
 
-def in_words(schedule: ScheduleConfig) -> str:
+def schedule_text(schedule: ScheduleConfig) -> str:
     """Return a schedule as a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
         return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
@@ -43,7 +43,7 @@ def in_words(schedule: ScheduleConfig) -> str:
     return msg("{schedule} ({zone})", schedule=text, zone=schedule.timezone) if schedule.timezone else text
 
 
-def ticks_of(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
+def lines_for(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
     """Return a schedule as lines for cron or for systemd.
 
     Args:
@@ -53,10 +53,10 @@ def ticks_of(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
     Raises:
         JobError: The scheduler cannot run it (rejected).
     """
-    return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
+    return cron_lines(schedule) if by_cron else systemd_lines(schedule)
 
 
-def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+def systemd_lines(schedule: ScheduleConfig) -> ScheduleLines:
     """Return a schedule as OnCalendar lines.
 
     Raises:
@@ -73,7 +73,7 @@ def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     return ScheduleLines(tuple(_in_zone(line, schedule.timezone) for line in schedule.calendar))
 
 
-def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
     """Return a schedule as crontab lines, which cron reads in the machine's own zone.
 
     Raises:
@@ -97,7 +97,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
         try:
             lines.append(cron_expr.cron_of(line))
         except ValueError as error:
-            if oncalendar_expr.parsed(line).seconds != {0}:
+            if oncalendar_expr.parse_calendar(line).seconds != {0}:
                 raise JobError(
                     Outcome.REJECTED,
                     msg(
@@ -120,7 +120,7 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
 
 
 def _in_zone(expression: str, zone: str | None) -> str:
-    line = oncalendar_expr.explicit(expression)
+    line = oncalendar_expr.without_steps(expression)
     own = oncalendar_expr.split_zone(line)[1]
     if own is not None and zone is not None and not zones.same_zone(own, zone):
         raise JobError(
@@ -145,7 +145,7 @@ def _why_interval(every: float, grid: int) -> str:
         "dify-job runs the job when it is due (exact intervals: {exact})",
         every=timespan_text(every),
         grid=format_timespan(grid),
-        exact=intervals.in_words(intervals.nearest_exact(every)),
+        exact=intervals.interval_text(intervals.nearest_exact(every)),
     )
 
 
@@ -161,7 +161,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
             ),
             msg(
                 "use one of the nearest intervals that divide a day evenly: {intervals}",
-                intervals=intervals.in_words(intervals.nearest_exact(every, 60)),
+                intervals=intervals.interval_text(intervals.nearest_exact(every, 60)),
             ),
         )
     often = gcd(grid, 3600) if catch_up else grid
@@ -175,8 +175,11 @@ def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
     """A line that ticks at every minute of the hour at which the job can be due."""
     minutes: set[int] = set()
     local = zones.zone_of(None)
-    for line in systemd_ticks(schedule).lines:
-        fields, zone = oncalendar_expr.parsed(line), zones.zone_of(oncalendar_expr.split_zone(line)[1])
+    for line in systemd_lines(schedule).lines:
+        fields, zone = (
+            oncalendar_expr.parse_calendar(line),
+            zones.zone_of(oncalendar_expr.split_zone(line)[1]),
+        )
         own_changes = zones.changes(zone, _FROM, _DAYS)
         for at in (_FROM, *(change.at for change in (*own_changes, *zones.changes(local, _FROM, _DAYS)))):
             shift = round((zones.offset(local, at) - zones.offset(zone, at)).total_seconds() / 60)

@@ -31,7 +31,7 @@ def run_times(
     Raises:
         JobError: cron cannot run it (rejected).
     """
-    if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
+    if by_cron and not (ticks := schedule_lines.cron_lines(times)).if_due:
         zone = zones.zone_of(times.timezone)
         yield from (at.astimezone(zone) for at in _as_cron(ticks.lines, after, zones.zone_of(None)))
     elif by_cron:
@@ -68,7 +68,10 @@ def check(times: ScheduleConfig, now: datetime) -> None:
     if next(run_times(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,
-            msg("the schedule {schedule} has no time in the future", schedule=schedule_lines.in_words(times)),
+            msg(
+                "the schedule {schedule} has no time in the future",
+                schedule=schedule_lines.schedule_text(times),
+            ),
             msg(
                 "choose a time in the future; to see the upcoming runs, run: {command}",
                 command=command("dify-job", "next"),
@@ -84,7 +87,7 @@ def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = Fals
         now: From when changes are looked at, aware.
         by_cron: cron starts the job.
     """
-    return _warnings(_lines_by_the_clock(times, by_cron=by_cron), now)
+    return _warnings(_clock_lines(times, by_cron=by_cron), now)
 
 
 def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
@@ -116,25 +119,25 @@ class _Line:
     expression: str
     zone: str | None
     cron: bool = False
-    made_up: bool = False
+    catches_up: bool = False
 
 
-def _lines_by_the_clock(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
-    if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
+def _clock_lines(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
+    if by_cron and not (ticks := schedule_lines.cron_lines(times)).if_due:
         yield from (each for line in ticks.lines for each in _cron_lines(line, None))
     elif by_cron and times.every is None and times.cron is not None:
         yield from _cron_lines(cron_expr.read_cron(times.cron).line, times.timezone)
     elif times.every is None:
-        for line in schedule_lines.systemd_ticks(times).lines:
+        for line in schedule_lines.systemd_lines(times).lines:
             yield _Line(*oncalendar_expr.split_zone(line))
 
 
 def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
     """Of cron(8): what has * in hour or minute follows the clock, all else is made up for."""
     minute, hour = line.split()[:2]
-    made_up = not minute.startswith("*") and not hour.startswith("*")
+    catches_up = not minute.startswith("*") and not hour.startswith("*")
     for expression in cron_expr.calendars_of(cron_expr.read_cron(line)):
-        yield _Line(expression, zone, cron=True, made_up=made_up)
+        yield _Line(expression, zone, cron=True, catches_up=catches_up)
 
 
 def _effect(line: _Line, change: zones.ClockChange) -> str | None:
@@ -143,13 +146,13 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
     span, forward = abs(change.by), change.by > timedelta(0)
     begin = wall - span if forward else wall
     hit = _wall_times(line.expression, begin, begin + span)
-    each_hour = len(oncalendar_expr.parsed(line.expression).hours) == 24
+    each_hour = len(oncalendar_expr.parse_calendar(line.expression).hours) == 24
     if not hit or (each_hour and (forward or line.cron)):
         return None  # an hour that the clock leaves out is no hour without a run
     runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
     zone = line.zone or zones.local_name()
     day = change.at.astimezone(zones.zone_of(line.zone))
-    if forward and line.made_up:
+    if forward and line.catches_up:
         return msg(
             "on {day:%Y-%m-%d}, clocks go forward in {zone}; the runs at {runs} start just after the change",
             day=day,
@@ -164,7 +167,7 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
             runs=runs,
         )
     if line.cron:
-        if line.made_up:
+        if line.catches_up:
             return None
         return msg(
             "on {day:%Y-%m-%d}, clocks go back in {zone}; the runs at {runs} start twice",
@@ -191,7 +194,7 @@ def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -
     if times.every is not None:
         yield from _interval(times.every, after.astimezone(zone), last, catch_up=times.catch_up)
         return
-    lines = "\n".join(schedule_lines.systemd_ticks(times).lines)
+    lines = "\n".join(schedule_lines.systemd_lines(times).lines)
     for at in oncalendar.OnCalendar(lines, after.astimezone(zone)):
         yield at.astimezone(zone)
 

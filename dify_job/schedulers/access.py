@@ -70,13 +70,13 @@ def _groups_of(name: str) -> frozenset[int]:
     return frozenset(os.getgrouplist(name, pwd.getpwnam(name).pw_gid))
 
 
-def caller() -> Account:
+def calling_account() -> Account:
     """Return the user of this process."""
     uid = os.geteuid()
-    return Account(name_of(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
+    return Account(user_name(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
 
 
-def name_of(uid: int) -> str:
+def user_name(uid: int) -> str:
     """Return a user's name, or the number of one that has none."""
     try:
         return pwd.getpwuid(uid).pw_name
@@ -86,15 +86,15 @@ def name_of(uid: int) -> str:
 
 def lingers() -> bool:
     """Return whether the caller's user manager runs without a login (loginctl(1))."""
-    return (_LINGER / name_of(os.geteuid())).exists()
+    return (_LINGER / user_name(os.geteuid())).exists()
 
 
 def linger_command() -> Command:
     """Return the command that lets the caller's user manager run without a login."""
-    return command("loginctl", "enable-linger", name_of(os.geteuid()), needs_root=True)
+    return command("loginctl", "enable-linger", user_name(os.geteuid()), needs_root=True)
 
 
-def obstacle(path: Path, account: Account, need: int) -> str | None:
+def access_error(path: Path, account: Account, need: int) -> str | None:
     """Return why the account has no access to a path, as the end of a sentence; None where it has.
 
     Args:
@@ -102,7 +102,7 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
         account: The user.
         need: What is needed: os.R_OK, os.W_OK or os.X_OK.
     """
-    denied_at = barrier(path, account, need)
+    denied_at = first_denied(path, account, need)
     if denied_at is not None:
         return _denied(denied_at, account, need if denied_at == path else os.X_OK)
     return (
@@ -122,7 +122,7 @@ def is_hidden(path: Path, account: Account) -> bool:
     return account.confined and any(path.is_relative_to(tmp) for tmp in PRIVATE_TMP)
 
 
-def barrier(path: Path, account: Account, need: int) -> Path | None:
+def first_denied(path: Path, account: Account, need: int) -> Path | None:
     """Return the first directory above a path, or the path itself, that denies access; None where none does.
 
     Args:
@@ -134,20 +134,20 @@ def barrier(path: Path, account: Account, need: int) -> Path | None:
         return None
     checks = [*((directory, os.X_OK) for directory in reversed(path.parents)), (path, need)]
     if os.geteuid() == 0 and account.uid != 0:
-        with contextlib.suppress(OSError, ValueError), session() as children:
+        with contextlib.suppress(OSError, ValueError), shared_probes() as children:
             if account not in children:
-                children[account] = _Child(account)
+                children[account] = _AccessProbe(account)
             denied = children[account].first_denied(checks)
             if denied is None:
                 return None
             where, mode = checks[denied]
             target = where.resolve()
-            behind = barrier(target, account, mode) if target != where else None  # what a link leads to
+            behind = first_denied(target, account, mode) if target != where else None  # what a link leads to
             return behind or where
     return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
 
 
-class _Child:
+class _AccessProbe:
     """A child process that has become a user, and tries access for it."""
 
     def __init__(self, account: Account) -> None:
@@ -197,11 +197,11 @@ def _try_access(account: Account, parent: socket.socket) -> NoReturn:
         os._exit(code)
 
 
-_sessions: list[dict[Account, _Child]] = []
+_sessions: list[dict[Account, _AccessProbe]] = []
 
 
 @contextlib.contextmanager
-def session() -> Iterator[dict[Account, _Child]]:
+def shared_probes() -> Iterator[dict[Account, _AccessProbe]]:
     """Share child processes between all checks within; without it each check starts one."""
     if _sessions:
         yield _sessions[0]
@@ -243,5 +243,5 @@ def _denied(path: Path, account: Account, need: int) -> str:
         "{path} has mode {mode:04o} and belongs to {owner}",
         path=path,
         mode=stat.S_IMODE(found.st_mode),
-        owner=name_of(found.st_uid),
+        owner=user_name(found.st_uid),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.places import base_of, pinned_elsewhere
+from ..state.directories import base_of, pinned_elsewhere
 from ..system.managed_files import FileState, FileStatus
 from ..system.unit_result import UnitResult
 
@@ -88,10 +88,10 @@ class InstalledJob:
         python: The interpreter that is started.
         enabled: The schedule starts runs.
         paused: Somebody disabled it.
-        ending: How its last process ended, by the service manager.
+        unit_result: How its last process ended, by the service manager.
         since: When the schedule was enabled or changed last.
         units: Its service and timer, as the manager has them; none for cron or where nobody answers.
-        setting_above: The first setting above its crontab block that gives its lines another meaning.
+        conflicting_setting: The first setting above its crontab block that gives its lines another meaning.
         mailed: No empty MAILTO stands above its crontab block.
     """
 
@@ -106,10 +106,10 @@ class InstalledJob:
     paused: bool = False
     running: bool = False
     next_run: datetime | None = None
-    ending: UnitResult | None = None
+    unit_result: UnitResult | None = None
     since: datetime | None = None
     units: Mapping[str, Unit] = field(default_factory=dict)
-    setting_above: str | None = None
+    conflicting_setting: str | None = None
     mailed: bool = True
 
     @property
@@ -120,7 +120,7 @@ class InstalledJob:
     @property
     def edited(self) -> bool:
         """True where a file or block was edited by hand."""
-        return any(seen.found is FileState.EDITED for seen in self.files.values())
+        return any(seen.state is FileState.EDITED for seen in self.files.values())
 
     @property
     def state(self) -> Path:
@@ -135,7 +135,7 @@ class InstalledJob:
 
 
 @contextlib.contextmanager
-def scratch_directory() -> Iterator[Path]:
+def temporary_directory() -> Iterator[Path]:
     """Give a temporary directory for files that other programs read.
 
     Raises:

@@ -17,11 +17,11 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
-from ..state.places import base_of, make_base, private_of
+from ..state.directories import base_of, make_base, private_of
 from ..system import subprocesses
-from ..system.managed_files import FileState, FileStatus, Header, look, with_header
+from ..system.managed_files import FileState, FileStatus, Header, file_status, with_header
 from ..system.templates import render_file
-from ..system.user import sudo
+from ..system.user import sudo_prefix
 from . import access, crontab, systemctl
 from .backend import ABSENT, InstalledJob, RenderedFile, Scope
 from .crontab import Block
@@ -45,7 +45,7 @@ _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/
 PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
 _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
-_LONGEST_COMMAND = 998  # Debian's cron: "command too long"
+_MAX_COMMAND = 998  # Debian's cron: "command too long"
 _SEE_EDIT = msg(
     "use --overwrite-edits to replace the edits; to see the differences, run: {command}",
     command=command("dify-job", "install", "--diff"),
@@ -79,7 +79,7 @@ class Cron(Backend):
 
         A run under way of a job that is removed goes on to its end.
         """
-        seen, table = self._seen([*(spec.job for spec in specs), *remove])
+        seen, table = self._observed([*(spec.job for spec in specs), *remove])
         errors: list[JobError] = []
         desired: dict[str, bytes | None] = {}
         for spec in specs:
@@ -93,19 +93,19 @@ class Cron(Backend):
                 _SEE_EDIT,
                 overwrite_edits=options.overwrite_edits,
             )
-            new = status.found is FileState.ABSENT
+            new = status.state is FileState.ABSENT
             paused = options.start is not True and (
                 options.start is False if new else is_paused(status.content)
             )
             desired[spec.job] = self._lines(spec, paused=paused).text.encode()
         plan = self._plan(desired | dict.fromkeys(remove), seen, table)
-        give = [_give_state(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
+        give = [_chown_step(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
         contents = (file_change(self._place(job), seen[job], after) for job, after in desired.items())
         return replace(plan, steps=(*give, *plan.steps), errors=tuple(errors), contents=tuple(contents))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that comments out lines, or takes the comments away."""
-        seen, table = self._seen(jobs)
+        seen, table = self._observed(jobs)
         return self._plan({job: with_pause(seen[job], job, paused=paused) for job in jobs}, seen, table)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
@@ -114,7 +114,7 @@ class Cron(Backend):
         return [
             self._installed(block)
             for job, block in sorted(found.items())
-            if (block.seen.header is not None or block.seen.found is FileState.UNREADABLE)
+            if (block.seen.header is not None or block.seen.state is FileState.UNREADABLE)
             and (wanted is None or job in wanted)
         ]
 
@@ -133,7 +133,7 @@ class Cron(Backend):
     def _observe(self) -> tuple[Mapping[str, Block], bytes]:
         """Return the lines of each job as they are, and the whole table that has them, if one has."""
 
-    def _seen(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+    def _observed(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
         found, table = self._observe()
         return {job: found[job].seen if job in found else ABSENT for job in jobs}, table
 
@@ -144,14 +144,14 @@ class Cron(Backend):
         """Return the plan that gives each job the desired lines; None for none."""
 
     @abstractmethod
-    def _traces(self, job: str) -> Iterable[Path]:
+    def _modified_paths(self, job: str) -> Iterable[Path]:
         """Return what changes with the lines of the job; the first that is there counts."""
 
     # What they say
 
     def _lines(self, spec: JobSpec, *, paused: bool) -> RenderedFile:
         check_user_name(spec)
-        ticks = schedule_lines.cron_ticks(spec.schedule)
+        ticks = schedule_lines.cron_lines(spec.schedule)
         user = spec.run_as or "root"
         values = {
             "lines": ticks.lines,
@@ -205,8 +205,8 @@ class Cron(Backend):
             python=program_of(seen.text),
             enabled=not paused and self.daemon_runs if seen.header is not None else None,
             paused=paused,
-            since=changed_at(self._traces(job)),
-            setting_above=block.setting_above,
+            since=changed_at(self._modified_paths(job)),
+            conflicting_setting=block.conflicting_setting,
             mailed=block.mailed,
         )
 
@@ -238,9 +238,9 @@ class CronFiles(Cron):
                 command("dify-job", "status", needs_root=True),
             ) from None
         jobs = (name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
-        return {job: Block(job, look(self._place(job), job)) for job in jobs}, b""
+        return {job: Block(job, file_status(self._place(job), job)) for job in jobs}, b""
 
-    def _traces(self, job: str) -> Iterable[Path]:
+    def _modified_paths(self, job: str) -> Iterable[Path]:
         return (self._place(job),)
 
     def _plan(
@@ -276,12 +276,12 @@ class UserCrontab(Cron):
         return Path("crontab")
 
     def _observe(self) -> tuple[Mapping[str, Block], bytes]:
-        table = crontab.read_table() if subprocesses.found("crontab") else b""
+        table = crontab.read_table() if subprocesses.is_on_path("crontab") else b""
         return {block.job: block for block in crontab.blocks(table)}, table
 
-    def _traces(self, _job: str) -> Iterable[Path]:
+    def _modified_paths(self, _job: str) -> Iterable[Path]:
         # Only root sees the table itself. The directory shows others when anybody's was replaced last.
-        name = access.name_of(os.geteuid())
+        name = access.user_name(os.geteuid())
         return (place for spool in _SPOOLS for place in (spool / name, spool))
 
     def _plan(
@@ -330,21 +330,21 @@ def changed_at(places: Iterable[Path]) -> datetime | None:
 
 def start_command() -> str:
     """Return what starts the daemon of this machine, or installs one, as this caller has to give it."""
-    there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
+    there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.is_on_path(name)]
     if not there:
         start: str = "apt-get install cron"
     elif systemctl.is_booted():
         start = f"systemctl enable --now {there[0]}"
     else:
         start = f"service {there[0]} start" if _in_sbin("service") else there[0]
-    return f"{sudo()}{start}"
+    return f"{sudo_prefix()}{start}"
 
 
 def _in_sbin(name: str) -> bool:
     return any(Path(directory, name).exists() for directory in _SBIN)
 
 
-def _give_state(job: str, user: str) -> Step:
+def _chown_step(job: str, user: str) -> Step:
     """Return the step that gives BASE/JOB to the user whom cron starts it as, as StateDirectory= does."""
     restore = contextlib.ExitStack()
 
@@ -403,7 +403,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
     if paused:
         lines = [line if not line or line.startswith("#") else f"{PAUSED}{line}" for line in lines]
     body = "\n".join(lines)
-    if seen.found is not FileState.EDITED:
+    if seen.state is not FileState.EDITED:
         return with_header(job, seen.header.config, seen.header.source, body).encode()
     return f"{first}\n{body}".encode(errors="surrogateescape")
 
@@ -430,13 +430,13 @@ def _plain(word: str) -> str:
 
 def _command(words: Sequence[str]) -> str:
     command = " ".join(map(_plain, words))
-    if len(command) > _LONGEST_COMMAND:
+    if len(command) > _MAX_COMMAND:
         raise JobError(
             Outcome.CONFIG,
             msg(
                 "the command in the crontab line has {length} bytes, but cron allows at most {maximum}",
                 length=len(command),
-                maximum=_LONGEST_COMMAND,
+                maximum=_MAX_COMMAND,
             ),
             msg("use shorter paths for the interpreter and the configuration"),
         )

@@ -15,7 +15,7 @@ from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, read_header
 from ..system.transaction import FileChange
-from .backend import scratch_directory
+from .backend import temporary_directory
 from .reconcile import StalePlanError, Step
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
@@ -41,7 +41,7 @@ class Block:
         seen: Its lines, without the last of a block.
         start: Offset of its first byte in the table.
         end: Offset of the byte after its last line.
-        setting_above: The first setting above it that gives its lines another meaning, such as
+        conflicting_setting: The first setting above it that gives its lines another meaning, such as
             `CRON_TZ=Asia/Tokyo`.
         mailed: cron mails what its lines print: MAILTO above them is not empty (crontab(5)).
     """
@@ -50,7 +50,7 @@ class Block:
     seen: FileStatus
     start: int = 0
     end: int = 0
-    setting_above: str | None = None
+    conflicting_setting: str | None = None
     mailed: bool = True
 
 
@@ -85,7 +85,7 @@ def blocks(table: bytes) -> list[Block]:
             seen=FileStatus(FileState.MANAGED if as_written else FileState.EDITED, header, table[start:last]),
             start=start,
             end=table.find(b"\n", last) + 1 or len(table),
-            setting_above=next(
+            conflicting_setting=next(
                 (f"{name}={value}" for name, value in above if _is_hostile(name, value)), None
             ),
             mailed=[value for name, value in above if name == "MAILTO"][-1:] != [""],
@@ -106,7 +106,7 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
     """
     block = lines + f"# End of dify-job job {job}.\n".encode()
     old = _block_of(table, job)
-    if old is not None and old.setting_above is None:
+    if old is not None and old.conflicting_setting is None:
         return table[: old.start] + block + table[old.end :]
     table = without_block(table, job)
     if _FOREIGN_HEADER.search(table):
@@ -228,17 +228,17 @@ def _without_header(table: bytes) -> bytes:
 def _write_table(table: bytes) -> None:
     """Write the table without cron's header, with which some crons would then print it twice."""
     body = _without_header(table)
-    _give(body)
+    _install_table(body)
     if body not in (b"", table) and not _CRONS_HEADER.match(read_table()):
-        _give(table)  # this cron has none: the lines are its owner's
+        _install_table(table)  # this cron has none: the lines are its owner's
 
 
-def _give(table: bytes) -> None:
+def _install_table(table: bytes) -> None:
     """Give the table to cron; an empty one is removed, since it had nothing but managed blocks."""
     if not table:
         done = subprocesses.run(["crontab", "-r"])
     else:
-        with scratch_directory() as directory:
+        with temporary_directory() as directory:
             file = directory / "crontab"
             file.write_bytes(table)
             done = subprocesses.run(["crontab", str(file)])  # never a pipe: an empty pipe empties the table

@@ -11,7 +11,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
-from ..system.user import by_sudo
+from ..system.user import sudo_user
 from . import systemctl
 from .backend import InstalledJob, Scope
 from .cron import CRON_D, CronFiles, UserCrontab
@@ -35,7 +35,7 @@ def chosen_scope(scope: str | None) -> Scope:
             msg("only root can install system jobs"),
             msg("leave out --system, or run dify-job with sudo"),
         )
-    if scope == "user" and (caller := by_sudo()):
+    if scope == "user" and (caller := sudo_user()):
         raise JobError(
             Outcome.USAGE,
             msg("with sudo, --user would install the job for root, not for {caller}", caller=caller),
@@ -57,7 +57,7 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
         JobError: It is not there (config).
     """
     scheduler = likely_backend(backend, scope)
-    if isinstance(scheduler, UserCrontab) and not subprocesses.found("crontab"):
+    if isinstance(scheduler, UserCrontab) and not subprocesses.is_on_path("crontab"):
         raise JobError(
             Outcome.CONFIG,
             msg("this machine has no crontab command"),
@@ -67,7 +67,7 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
             ),
         )
     if not scheduler.by_cron and systemctl.version() is None:
-        installed = subprocesses.found("systemctl")
+        installed = subprocesses.is_on_path("systemctl")
         raise JobError(
             Outcome.CONFIG,
             msg("the version of systemd is unknown")
@@ -112,7 +112,7 @@ def _cron(scope: Scope) -> Backend:
     return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else UserCrontab(scope)
 
 
-def look_for_jobs(
+def find_jobs(
     backends: Sequence[Backend], names: Sequence[str] = ()
 ) -> tuple[list[tuple[Backend, InstalledJob]], JobError | None]:
     """Return what is installed with the scheduler that has it, and why a scheduler cannot be asked.
@@ -122,13 +122,13 @@ def look_for_jobs(
         names: The jobs; none for all.
     """
     found: list[tuple[Backend, InstalledJob]] = []
-    unasked: JobError | None = None
+    scheduler_error: JobError | None = None
     for backend in backends:
         try:
             found += [(backend, one) for one in backend.status(names or None)]
         except JobError as error:
-            unasked = unasked or error
-    return found, unasked
+            scheduler_error = scheduler_error or error
+    return found, scheduler_error
 
 
 def installed_jobs(
@@ -143,13 +143,13 @@ def installed_jobs(
     Raises:
         JobError: A scheduler that can have some of it cannot be asked.
     """
-    found, unasked = look_for_jobs(backends, names)
-    if unasked is not None and not (names and {*names} <= {one.job for _, one in found}):
-        raise unasked
+    found, scheduler_error = find_jobs(backends, names)
+    if scheduler_error is not None and not (names and {*names} <= {one.job for _, one in found}):
+        raise scheduler_error
     return found
 
 
-def config_place(config: Config, scope: Scope) -> Path:
+def unit_config_path(config: Config, scope: Scope) -> Path:
     """Return the path that units name with --config.
 
     Args:

@@ -48,7 +48,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
         found.append(msg("it makes the timer start {units}", units=" ".join(_values(said, "Unit"))))
     if not catch_up and _last(said, "Persistent") in _YES:
         found.append(msg("Persistent= catches up missed runs, although the job has catch_up = false"))
-    found += _bars(said)
+    found += _blocking_conditions(said)
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:
         found.append(
@@ -61,7 +61,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     return tuple(found)
 
 
-def _bars(said: Mapping[str, list[str]]) -> Iterator[str]:
+def _blocking_conditions(said: Mapping[str, list[str]]) -> Iterator[str]:
     """What stands between the timer and Dify."""
     if bars := sorted(f"{key}=" for key in said if _values(said, key) and key.startswith(_BARS)):
         yield msg("{settings} can prevent the start of a run", settings=join(", ", bars))

@@ -13,8 +13,8 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.places import private_of
-from ..system.managed_files import FileState, fingerprint, look, with_header
+from ..state.directories import private_of
+from ..system.managed_files import FileState, file_status, fingerprint, with_header
 from ..system.templates import render_file
 from . import units
 from .access import PRIVATE_TMP, in_home
@@ -25,7 +25,7 @@ from .systemd import Systemd
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
 # A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
-_LISTENER_ENDS = 6.0  # seconds
+_LISTENER_TIMEOUT = 6.0  # seconds
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
 OWNER = "http"  # in the first lines, where files of jobs name theirs
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
@@ -170,7 +170,7 @@ class HttpSocket:
     def __init__(self, scope: Scope) -> None:
         self._systemd = Systemd(scope)
         self._manager = self._systemd.manager
-        self._places = tuple(self._systemd.directory / name for name in (SOCKET, SERVICE))
+        self._unit_files = tuple(self._systemd.directory / name for name in (SOCKET, SERVICE))
 
     def render(self, config: HttpSocketConfig) -> tuple[RenderedFile, RenderedFile]:
         """Return socket and service for this host. Raises JobError as render_http_socket does."""
@@ -181,7 +181,7 @@ class HttpSocket:
         """Return the units as they should be; None: removed, which ends a request under way."""
         return DesiredUnits(
             name=OWNER,
-            places=self._places,
+            all_paths=self._unit_files,
             files=self.render(config) if config is not None else (),
             trigger=SOCKET,
             activation=Activation.ENABLED,
@@ -192,11 +192,11 @@ class HttpSocket:
 
     def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
         """Yield why the interface cannot be installed now; an address in use counts unless it is its own."""
-        if (why := self._manager.why_not()) is not None:
+        if (why := self._manager.unavailable_reason()) is not None:
             yield JobError(
                 Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave out --http")
             )
-        elif not self._manager.ask([SOCKET])[SOCKET].active:
+        elif not self._manager.properties_of([SOCKET])[SOCKET].active:
             try:
                 check_free(config.listen)
             except JobError as error:
@@ -204,8 +204,8 @@ class HttpSocket:
 
     def _wait_until_free(self, listen: str) -> None:
         """The old listener ends when nothing comes. Raises JobError for an address that another has."""
-        until = time.monotonic() + _LISTENER_ENDS
-        while not self._manager.ask([SOCKET])[SOCKET].active:
+        until = time.monotonic() + _LISTENER_TIMEOUT
+        while not self._manager.properties_of([SOCKET])[SOCKET].active:
             try:
                 check_free(listen)
                 break
@@ -216,29 +216,29 @@ class HttpSocket:
 
     def jobs(self) -> tuple[str, ...]:
         """Return the jobs that the units name; none where the units are not managed."""
-        seen = look(self._places[1], OWNER)
+        seen = file_status(self._unit_files[1], OWNER)
         found = _JOBS.search(seen.text) if seen.header is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> HttpSocketStatus | None:
         """Return the state of the interface; None where it is not installed."""
-        seen = [look(place, OWNER) for place in self._places]
+        seen = [file_status(path, OWNER) for path in self._unit_files]
         if not any(one.header for one in seen):
             return None
         config = _read_config(*(one.text for one in seen))
-        shown = self._manager.show([SOCKET]) if self._manager.why_not() is None else {}
+        shown = self._manager.show([SOCKET]) if self._manager.unavailable_reason() is None else {}
         return HttpSocketStatus(
             scope=self._systemd.scope,
             config=config,
             jobs=self.jobs(),
             current=config is not None and self._would_write(config) == [one.content for one in seen],
             edited=tuple(
-                place
-                for place, one in zip(self._places, seen, strict=True)
-                if one.found not in (FileState.ABSENT, FileState.MANAGED)
+                path
+                for path, one in zip(self._unit_files, seen, strict=True)
+                if one.state not in (FileState.ABSENT, FileState.MANAGED)
             ),
             listening=shown[SOCKET].active if SOCKET in shown else None,
-            enabled=enabling_link(self._places[0]).is_symlink(),
+            enabled=enabling_link(self._unit_files[0]).is_symlink(),
         )
 
     def _would_write(self, config: HttpSocketConfig) -> list[bytes]:

@@ -9,18 +9,18 @@ from typing import Any
 
 from ..config import managed
 from ..config.model import Config, Job, KeySource, ScheduleConfig
-from ..config.schema import SCHEDULE_KINDS, SETTINGS, schedule_keys, written
+from ..config.schema import SCHEDULE_KINDS, SETTINGS, config_values, schedule_keys
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..state.places import is_pinned, pin, unpin
+from ..state.directories import is_pinned, pin, unpin
 from ..state.store import cannot_write
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
 from .backend import InstalledJob, Scope
-from .detect import config_place, look_for_jobs, visible
+from .detect import find_jobs, unit_config_path, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
 from .reconcile import Backend, InstallOptions, Plan, StalePlanError, Step, change_files, execute
@@ -59,7 +59,7 @@ def prepare(
     Raises:
         JobError: Its key cannot be read, or a file of the configuration was edited by hand (config).
     """
-    place = config_place(config, scope)
+    place = unit_config_path(config, scope)
     whole = config.path is None
     files = [managed.stub(place)] if whole and not place.exists() else []
     values: dict[str, Any] = {"run_as": run_as} if run_as is not None else {}
@@ -79,7 +79,7 @@ def prepare(
         times = job.schedule._replace(**kinds, timezone=flags.timezone or job.schedule.timezone)
         job = job._replace(schedule=times)
     if whole:
-        values |= written(job, (setting for setting in SETTINGS if setting.variable)) | {
+        values |= config_values(job, (setting for setting in SETTINGS if setting.variable)) | {
             "base_url": job.base_url
         }
     if flags is not None or whole:
@@ -125,7 +125,12 @@ def plan_install(
         pins = [_pin(spec.job) for spec in specs] + [_unpin(job) for job in removed if is_pinned(job)]
     return Plan(
         steps=(*pins, *before, *plan.steps, *_remove_leftovers(remove)),
-        errors=(*_installed_elsewhere(scheduler, specs), *_overruled(ready), *plan.errors, *errors),
+        errors=(
+            *_other_installation_errors(scheduler, specs),
+            *_override_errors(ready),
+            *plan.errors,
+            *errors,
+        ),
         results=plan.results,
         contents=(*contents, *plan.contents),
     )
@@ -142,7 +147,7 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
     return plan_install(scheduler, (), InstallOptions(), remove=installed, remove_http=with_http)
 
 
-def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
+def apply_plan(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
     """Make a plan and execute it, while no other install or uninstall of the scope does.
 
     Args:
@@ -225,7 +230,7 @@ def _unpin(job: str) -> Step:
 # Rejections
 
 
-def _overruled(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
+def _override_errors(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
     """Yield an error where a file of config.d that is read later sets other values than install would."""
     for each in ready:
         for file in each.managed_files:
@@ -270,7 +275,7 @@ def _overruling(file: FileChange, each: PreparedJob) -> Path | None:
     return None
 
 
-def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterator[JobError]:
+def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterator[JobError]:
     """Yield an error where another scheduler has a job, or the other scope one of the same config."""
     places = {spec.job: str(spec.config_path) for spec in specs}
     for scope in Scope if places else ():
@@ -278,9 +283,11 @@ def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterat
         others = (
             other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
         )
-        found, unasked = look_for_jobs(tuple(others), tuple(places))
-        if unasked is not None and unasked.outcome is Outcome.CANNOT_WRITE:  # nobody is denied access to it
-            yield unasked
+        found, scheduler_error = find_jobs(tuple(others), tuple(places))
+        if (
+            scheduler_error is not None and scheduler_error.outcome is Outcome.CANNOT_WRITE
+        ):  # nobody is denied access to it
+            yield scheduler_error
         for _, one in found:
             if same_scope or one.source == places[one.job]:
                 what = (

@@ -12,7 +12,7 @@ from ..config.schema import installed_values
 from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import about, msg
+from ..messages.message import msg, with_setting
 from ..system.managed_files import fingerprint
 from ..system.user import config_home
 
@@ -31,7 +31,7 @@ class JobSpec:
         reads: Files that a run reads, the ca_file included.
         writes: Directories that a run writes to.
         secrets: Files of notify and headers, by the name of the credential made of each.
-        figures: The directory of the metrics file.
+        metrics_directory: The directory of the metrics file.
         ca_file: The certificates that the job trusts.
         notify: Who is notified, as JSON; empty where nobody is.
         fingerprint: Of the config values that reach a file, so that an edited input needs no reinstall.
@@ -49,7 +49,7 @@ class JobSpec:
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
     secrets: tuple[tuple[str, Path], ...] = ()
-    figures: Path | None = None
+    metrics_directory: Path | None = None
     ca_file: Path | None = None
     notify: str = ""
     fingerprint: str = ""
@@ -97,7 +97,10 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
         python: The interpreter of its unit; this process's own where None.
     """
     interpreter = python or Path(sys.executable)
-    reads, figures = local_files(job.files), job.metrics.textfile.parent if job.metrics.textfile else None
+    reads, metrics_directory = (
+        local_files(job.files),
+        job.metrics.textfile.parent if job.metrics.textfile else None,
+    )
     values = installed_values(job) | {"python": str(interpreter)}
     output = constant_parent(job.output.file) if job.output.file else None
     return JobSpec(
@@ -111,12 +114,12 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
         key_credential=job.key.encrypted,
         run_as=job.run_as,
         reads=(*reads, *filter(None, (job.ca_file,))),
-        writes=tuple(filter(None, (output, figures))),
+        writes=tuple(filter(None, (output, metrics_directory))),
         secrets=(
             *((url_credential(path), path) for path in job.notify.files),
             *((header_credential(path), path) for path in header_files(job.headers)),
         ),
-        figures=figures,
+        metrics_directory=metrics_directory,
         ca_file=job.ca_file,
         notify=json.dumps(job.notify._asdict()) if job.notify != Notify() else "",
         fingerprint=fingerprint(json.dumps(values, sort_keys=True, default=str)),
@@ -151,7 +154,7 @@ def check_user_name(spec: JobSpec) -> None:
     except ValueError as error:
         raise JobError(
             Outcome.CONFIG,
-            about(error, f"jobs.{spec.job}.run_as"),
+            with_setting(error, f"jobs.{spec.job}.run_as"),
             msg("set run_as to a user of this machine; to list the users, run: getent passwd"),
         ) from None
 

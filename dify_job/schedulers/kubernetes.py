@@ -28,15 +28,15 @@ from .backend import RenderedFile
 KUSTOMIZATION_HEADER = "# Managed by dify-job"
 _NOTE = "render overwrites edits; keep changes in a patch of kustomize (docs/kubernetes.md)"
 _LAST_SUCCESS = re.compile(r"\{[{%][^}]*\blast_success\b")
-_LONGEST_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
+_MAX_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GRACE = 60  # seconds between the job's own deadline and the cluster's
 _RETRIES = 2
-_LEAST_DEADLINE = 10  # the controller looks every 10 s (kubernetes.io, CronJob limitations)
-_PROMPT = 60  # seconds of lateness that are no catching up
-_MOST_MISSED = 90  # at 100 missed starts the controller gives up
-_LONGEST_CATCH_UP = 7 * 86400
-_LARGEST_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around it
+_MIN_DEADLINE = 10  # the controller looks every 10 s (kubernetes.io, CronJob limitations)
+_NO_CATCH_UP = 60  # seconds of lateness that are no catching up
+_MAX_MISSED = 90  # at 100 missed starts the controller gives up
+_MAX_CATCH_UP = 7 * 86400
+_MAX_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def render_manifests(
         JobError: A cluster cannot do what the job asks for (rejected); the message names the way out.
     """
     _check_cluster(cluster)
-    _refuse_what_is_local(job)
+    _check_nothing_local(job)
     times = job.times
     try:
         line, zone = cron_line(times, job.name)
@@ -83,7 +83,7 @@ def render_manifests(
         "namespace": cluster.namespace and toml(cluster.namespace),
         "image": toml(cluster.image),
         "schedule": toml(line),
-        "schedule_in_words": toml(schedule_lines.in_words(times)),
+        "schedule_in_words": toml(schedule_lines.schedule_text(times)),
         "zone": toml(zone),
         "starting_deadline": _starting_deadline(times, now),
         "active_deadline": math.ceil(job.timeout + times.jitter) + _GRACE,
@@ -92,28 +92,28 @@ def render_manifests(
         "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.again is RetrySafety.SAFE),
         "final": [row.code for row in TABLE if row.code and row.again is not RetrySafety.SAFE],
         "run_id": job.end_user is None,
-        "config": job_document(job, state="none", **_what_the_pod_decides_by(times, zone)),
+        "config": job_document(job, state="none", **_pod_schedule(times, zone)),
     }
-    if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
-        raise _no_pod(
+    if len(str(values["config"]).encode()) > _MAX_CONFIG:
+        raise _not_in_pod(
             job,
             msg("its inputs are larger than 1 MiB, the limit of a ConfigMap"),
             msg("put large inputs into files, and give the http or https addresses of the files"),
         )
     print_of = fingerprint(repr((times._asdict(), job.timeout, values["config"], cluster)))
     return (
-        _artifact(job, f"{name}.configmap.yaml", "configmap", values, print_of, source),
-        _artifact(job, f"{name}.cronjob.yaml", "cronjob", values, print_of, source),
+        _manifest(job, f"{name}.configmap.yaml", "configmap", values, print_of, source),
+        _manifest(job, f"{name}.cronjob.yaml", "cronjob", values, print_of, source),
     )
 
 
 def object_name(job: str) -> str:
     """Return the name of a job's objects: RFC 1123, short enough for the pods, and no other job's."""
     name = f"dify-job-{job}"
-    if _LABEL.fullmatch(name) and len(name) <= _LONGEST_NAME:
+    if _LABEL.fullmatch(name) and len(name) <= _MAX_NAME:
         return name
     digest = hashlib.sha256(job.encode()).hexdigest()[:8]
-    return f"{name.replace('_', '-')[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
+    return f"{name.replace('_', '-')[: _MAX_NAME - 9].rstrip('-')}-{digest}"
 
 
 def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
@@ -134,7 +134,7 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
     for expression in times.calendar:
         zones.add(_explicit(oncalendar_expr.split_zone(expression)[1] or times.timezone))
         try:
-            lines.add(cron_expr.cron_of(oncalendar_expr.explicit(expression)))
+            lines.add(cron_expr.cron_of(oncalendar_expr.without_steps(expression)))
         except ValueError as error:
             raise _rejected(msg("calendar = {expression!r}", expression=expression), text_of(error)) from None
     if len(zones) > 1:
@@ -169,7 +169,7 @@ def _interval(every: float, job: str) -> str:
             ),
             msg(
                 "use one of the nearest intervals that a CronJob supports: {intervals}",
-                intervals=intervals.in_words(nearest),
+                intervals=intervals.interval_text(nearest),
             ),
         )
     [times] = intervals.times_of(nearest[0])
@@ -227,34 +227,34 @@ def _explicit(zone: str | None) -> str:
 
 def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
     if times.max_late is not None:
-        return max(_LEAST_DEADLINE, math.ceil(times.max_late))
+        return max(_MIN_DEADLINE, math.ceil(times.max_late))
     if not times.catch_up:
-        return _PROMPT
+        return _NO_CATCH_UP
     runs = list(islice(upcoming.run_times(times, now), 200))
     gap = min((later - earlier for earlier, later in pairwise(runs)), default=timedelta(days=1))
-    return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
+    return int(min(_MAX_CATCH_UP, max(_NO_CATCH_UP, _MAX_MISSED * gap.total_seconds())))
 
 
-def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]:
+def _pod_schedule(times: ScheduleConfig, zone: str) -> dict[str, str]:
     """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
     jitter = {"jitter": timespan_text(times.jitter)} if times.jitter else {}
     day_of = times.timezone or (zone if times.calendar else None)
     return jitter | ({"timezone": day_of} if day_of is not None else {})
 
 
-def _refuse_what_is_local(job: Job) -> None:
+def _check_nothing_local(job: Job) -> None:
     for setting in SETTINGS:
         if setting.local is not None and (part := setting.local.part(setting.value(job))):
             why = msg("{key} names {part}, which exists only on this machine", key=setting.name, part=part)
-            raise _no_pod(job, why, setting.local.hint)
+            raise _not_in_pod(job, why, setting.local.hint)
     if _LAST_SUCCESS.search(json.dumps([job.inputs, job.files], default=str)):
-        raise _no_pod(
+        raise _not_in_pod(
             job,
             msg("its templates use last_success, but a pod has no record of earlier runs"),
             msg("remove last_success from inputs and files; {{{{ today }}}} can be used"),
         )
     if job.overlap == "wait":
-        raise _no_pod(
+        raise _not_in_pod(
             job,
             msg('it has overlap = "wait", but a CronJob cannot wait for an earlier run'),
             msg('set overlap = "fail" or "skip" in the job'),
@@ -276,7 +276,7 @@ def _check_cluster(cluster: Cluster) -> None:
         )
 
 
-def _artifact(
+def _manifest(
     job: Job, file: str, template: str, values: dict[str, object], print_of: str, source: Path
 ) -> RenderedFile:
     body = render_file(f"kubernetes/{template}.yaml.j2", values)
@@ -303,7 +303,7 @@ def _rejected(what: str, why: str, hint: str = "") -> JobError:
     )
 
 
-def _no_pod(job: Job, why: str, hint: str) -> JobError:
+def _not_in_pod(job: Job, why: str, hint: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg("job {name} cannot run in a pod: {reason}", name=job.name, reason=why),

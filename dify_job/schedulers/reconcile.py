@@ -172,7 +172,7 @@ def change_files(files: Sequence[FileChange], manager: Manager | None = None) ->
 
     def undo() -> None:
         writer.roll_back()
-        if manager is not None and manager.why_not() is None:
+        if manager is not None and manager.unavailable_reason() is None:
             manager.reload()
 
     return Step("change files", lambda: writer.apply(files), undo, tuple(files))
@@ -186,7 +186,7 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
         seen: What is there.
         after: Its new content; None where it is removed.
     """
-    return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
+    return FileChange(path=path, before=None if seen.state is FileState.ABSENT else seen.content, after=after)
 
 
 def replacement_errors(
@@ -201,7 +201,7 @@ def replacement_errors(
         hint: What a person does with an edit.
         overwrite_edits: Edits are no reason.
     """
-    if seen.is_foreign or seen.found is FileState.UNREADABLE:
+    if seen.is_foreign or seen.state is FileState.UNREADABLE:
         yield JobError(
             Outcome.CONFIG,
             msg(
@@ -209,7 +209,7 @@ def replacement_errors(
             ),
             msg("rename the job, or rename that file: mv {path} {path}.bak", path=shlex.quote(str(path))),
         )
-    if seen.found is FileState.EDITED and not overwrite_edits:
+    if seen.state is FileState.EDITED and not overwrite_edits:
         yield JobError(
             Outcome.CONFIG,
             msg("{path} was edited by hand, so install does not overwrite it", path=edited),
@@ -285,6 +285,6 @@ class Backend(ABC):
         """Return what it cannot do for the job, and what is done instead."""
         return ()
 
-    def starts_by_hand(self, _spec: JobSpec) -> bool:
+    def starts_at_once(self, _spec: JobSpec) -> bool:
         """Return whether its own command starts the job at once, whatever the time."""
         return False

@@ -17,16 +17,16 @@ from ..messages.problem import command
 from ..system import subprocesses, unit_result
 from ..system.user import data_home
 from . import job_spec
-from .backend import RenderedFile, Scope, Unit, scratch_directory
+from .backend import RenderedFile, Scope, Unit, temporary_directory
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,ActiveEnterTimestamp,"
     f"NextElapseUSecRealtime,{unit_result.PROPERTIES}"
 )
-_PATIENCE = 8.0  # seconds for an answer that one can do without
+_ANSWER_TIMEOUT = 8.0  # seconds for an answer that one can do without
 _OFFLINE_CHECKS = 250  # verify --recursive-errors=
-_AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
+_MAX_UNITS = 5000  # names in one command line: 65 bytes each at most, of 2 MB
 
 
 @cache
@@ -98,21 +98,21 @@ class Manager:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self._argv = ["systemctl", *scope.manager_options]
-        self.silent = ""  # why it gave no answer; it is not asked again for what one can do without
+        self.no_answer = ""  # why it gave no answer; it is not asked again for what one can do without
         own, given = Path(f"/run/user/{os.geteuid()}"), os.environ.get("XDG_RUNTIME_DIR")
         # Without it, or with root's: ssh without PAM, su, cron.
         self._runtime = Path(given) if given and (_is_own(Path(given)) or not _is_own(own)) else own
         self._environ = {"XDG_RUNTIME_DIR": str(self._runtime)} if scope is Scope.USER else {}
 
-    def why_not(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Return why the manager cannot be asked; None where it can."""
-        if not subprocesses.found("systemctl"):
+        if not subprocesses.is_on_path("systemctl"):
             return msg("systemd is not installed")
         if not is_booted():
             return msg("this machine was not booted with systemd")
         if self.scope is Scope.USER:
             here = self._runtime / "systemd"
-            if not _is_own(self._runtime) or not here.is_dir() or _is_deserted(here / "private"):
+            if not _is_own(self._runtime) or not here.is_dir() or _has_no_listener(here / "private"):
                 return msg(
                     "you have no user manager of systemd: {runtime} does not belong to you, or "
                     "contains no manager",
@@ -127,11 +127,11 @@ class Manager:
             units: Their names.
         """
         try:
-            return {} if self.silent else self.ask(units, limit=_PATIENCE)
+            return {} if self.no_answer else self.properties_of(units, limit=_ANSWER_TIMEOUT)
         except JobError:
             return {}
 
-    def ask(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
+    def properties_of(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
         """Return the properties of units, for a caller that must know them.
 
         Args:
@@ -142,8 +142,8 @@ class Manager:
             JobError: There is no answer (cannot-write).
         """
         found: dict[str, Unit] = {}
-        for start in range(0, len(units), _AT_ONCE):
-            part = units[start : start + _AT_ONCE]
+        for start in range(0, len(units), _MAX_UNITS):
+            part = units[start : start + _MAX_UNITS]
             done = self._run("show", f"--property={_PROPERTIES}", "--", *part, limit=limit)
             if done.code != 0:
                 raise self._failed("show", part, done)
@@ -165,9 +165,9 @@ class Manager:
         )
         if manager in _unit_paths:
             return _unit_paths[manager]
-        if self.silent or self.why_not() is not None:
+        if self.no_answer or self.unavailable_reason() is not None:
             return ()
-        shown = self._run("show", "--property=UnitPath", limit=_PATIENCE)
+        shown = self._run("show", "--property=UnitPath", limit=_ANSWER_TIMEOUT)
         if shown.code != 0:
             return ()
         _, _, value = shown.text.strip().partition("UnitPath=")
@@ -176,9 +176,11 @@ class Manager:
 
     def variables(self, unit: str) -> set[str] | None:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
-        if self.silent:
+        if self.no_answer:
             return None
-        shown = self._run("show", "--property=Environment,EnvironmentFiles", "--", unit, limit=_PATIENCE)
+        shown = self._run(
+            "show", "--property=Environment,EnvironmentFiles", "--", unit, limit=_ANSWER_TIMEOUT
+        )
         shown_values = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
         if shown.code != 0 or shown_values.get("EnvironmentFiles"):
             return None
@@ -203,8 +205,8 @@ class Manager:
             JobError: systemctl failed (cannot-write).
         """
         named = sorted(set(units))
-        for start in range(0, len(named), _AT_ONCE):
-            self._do(verb, *flags, *named[start : start + _AT_ONCE])
+        for start in range(0, len(named), _MAX_UNITS):
+            self._do(verb, *flags, *named[start : start + _MAX_UNITS])
 
     def run(self, unit: str, limit: float) -> str:
         """Start a oneshot service and wait for its end.
@@ -222,7 +224,7 @@ class Manager:
     def _run(self, *words: str, limit: float) -> subprocesses.Completed:
         environ = {**self._environ, "TZ": "UTC"}
         done = subprocesses.run([*self._argv, *words], environ=environ, limit=limit)
-        self.silent = "" if done.answered else done.complaint
+        self.no_answer = "" if done.answered else done.complaint
         return done
 
     def _do(self, verb: str, *words: str) -> None:
@@ -242,7 +244,7 @@ class Manager:
         )
 
 
-def _is_deserted(address: Path) -> bool:
+def _has_no_listener(address: Path) -> bool:
     """True where nobody listens any more: from 257 on the directory of a manager can outlive it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         try:
@@ -279,7 +281,7 @@ def verify(
     Raises:
         JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
     """
-    if not subprocesses.found("systemd-analyze"):
+    if not subprocesses.is_on_path("systemd-analyze"):
         return False
     lines = sorted(set(_calendars(changed)))
     if lines:
@@ -292,7 +294,7 @@ def verify(
                 msg("systemd does not accept the schedule: {reason}", reason=done.reason),
                 msg("correct the calendar expression; to see how to write one, run: man systemd.time"),
             )
-    with scratch_directory() as scratch:
+    with temporary_directory() as scratch:
         files = []
         for artifact in together:
             file = scratch / artifact.path.name

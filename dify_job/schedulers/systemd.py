@@ -8,7 +8,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import FileState, FileStatus, Header, look
+from ..system.managed_files import FileState, FileStatus, Header, file_status
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
 from .backend import InstalledJob, RenderedFile, Scope, Unit
@@ -113,21 +113,21 @@ class Systemd(Backend):
 
     def _absent(self, job: str) -> DesiredUnits:
         service, timer = unit_names(job)
-        places = tuple(self.paths.units / name for name in (service, timer, failure_unit_name(job)))
-        return DesiredUnits(name=job, places=places, files=(), trigger=timer)
+        all_paths = tuple(self.paths.units / name for name in (service, timer, failure_unit_name(job)))
+        return DesiredUnits(name=job, all_paths=all_paths, files=(), trigger=timer)
 
     def _observe(self, desired: Sequence[DesiredUnits]) -> ObservedUnits:
-        files = {path: look(path, one.name) for one in desired for path in one.places}
-        running = self.manager.why_not() is None
+        files = {path: file_status(path, one.name) for one in desired for path in one.all_paths}
+        running = self.manager.unavailable_reason() is None
         wanted = {file.path for one in desired for file in one.files or ()}
-        there = {path for path, seen in files.items() if seen.found is not FileState.ABSENT}
+        there = {path for path, seen in files.items() if seen.state is not FileState.ABSENT}
         names = sorted(path.name for path in wanted | there if "@." not in path.name)
-        shown = self.manager.ask(names) if running else {}
+        shown = self.manager.properties_of(names) if running else {}
         elsewhere = {name: Path(unit["FragmentPath"]) for name, unit in shown.items() if unit["FragmentPath"]}
         drop_ins = (
-            path.with_name(f"{path.name}.d") for one in desired if one.files == () for path in one.places
+            path.with_name(f"{path.name}.d") for one in desired if one.files == () for path in one.all_paths
         )
-        triggers = (path for one in desired for path in one.places if path.name == one.trigger)
+        triggers = (path for one in desired for path in one.all_paths if path.name == one.trigger)
         return ObservedUnits(
             manager=self.manager,
             running=running,
@@ -146,7 +146,9 @@ class Systemd(Backend):
         )
 
     def _manager_errors(self) -> Iterator[JobError]:
-        why_not = self.manager.why_not() if self.scope is Scope.USER and systemctl.is_booted() else None
+        why_not = (
+            self.manager.unavailable_reason() if self.scope is Scope.USER and systemctl.is_booted() else None
+        )
         if why_not is not None:
             yield JobError(
                 Outcome.CONFIG,
@@ -163,7 +165,7 @@ class Systemd(Backend):
         """Return what is installed, by the headers; how it does, from the manager if that can be asked."""
         seen = self._managed(set(jobs) if jobs is not None else None)
         names = [name for job in seen for name in unit_names(job)]
-        shown = {} if self.manager.why_not() else self.manager.show(names)
+        shown = {} if self.manager.unavailable_reason() else self.manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
 
     def sources(self) -> dict[str, str]:
@@ -174,9 +176,9 @@ class Systemd(Backend):
         """Return what this version cannot do for the job, and what is done instead."""
         return units.limitations(spec, self.scope, self.version)
 
-    def starts_by_hand(self, spec: JobSpec) -> bool:
+    def starts_at_once(self, spec: JobSpec) -> bool:
         """Return False where the unit takes `systemctl start` for the timer, and may hold the run back."""
-        return units.start_by_timer_is_known(spec, self.version) or not units.can_be_held_back(spec)
+        return units.knows_timer_starts(spec, self.version) or not units.may_skip_start(spec)
 
     def _managed(self, jobs: set[str] | None) -> dict[str, dict[Path, FileStatus]]:
         found: dict[str, dict[Path, FileStatus]] = {}
@@ -185,9 +187,9 @@ class Systemd(Backend):
                 job = job_of_unit(path.name)
                 if path.suffix not in (".service", ".timer") or (jobs is not None and job not in jobs):
                     continue
-                seen = look(path, job)
-                masked = seen.found is FileState.MASKED and path.suffix == ".timer"
-                if seen.is_managed or seen.found is FileState.UNREADABLE or masked:
+                seen = file_status(path, job)
+                masked = seen.state is FileState.MASKED and path.suffix == ".timer"
+                if seen.is_managed or seen.state is FileState.UNREADABLE or masked:
                     found.setdefault(job, {})[path] = seen
         return found
 
@@ -217,7 +219,7 @@ class Systemd(Backend):
             paused=not timer.active,
             running=service.active,
             next_run=time_of(timer["NextElapseUSecRealtime"]),
-            ending=ending if ending.ended is not None else None,
+            unit_result=ending if ending.ended is not None else None,
             since=time_of(timer["ActiveEnterTimestamp"]),
             units={service_name: service, timer_name: timer},
         )

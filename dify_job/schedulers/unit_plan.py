@@ -49,7 +49,7 @@ class DesiredUnits:
 
     Attributes:
         name: The job, or "http", which the headers of the files name.
-        places: Every path that a unit of it can have, in the order in which they are removed.
+        all_paths: Every path that a unit of it can have, in the order in which they are removed.
         files: The units that should exist; none where they should all be removed; None where they stay as
             they are, whatever is in them.
         trigger: Name of the unit that starts the others.
@@ -59,7 +59,7 @@ class DesiredUnits:
     """
 
     name: str
-    places: tuple[Path, ...]
+    all_paths: tuple[Path, ...]
     files: tuple[RenderedFile, ...] | None
     trigger: str
     activation: Activation = Activation.NEW
@@ -147,7 +147,7 @@ class ObservedUnits:
         """Return whether a trigger is started at boot."""
         return trigger in self.enabled or self.unit(trigger).enabled
 
-    def found(self, path: Path) -> FileStatus:
+    def file_status(self, path: Path) -> FileStatus:
         """Return what is at a place."""
         return self.files.get(path, ABSENT)
 
@@ -184,13 +184,13 @@ class _Work:
 
 
 def plan_units(
-    desired: Sequence[DesiredUnits], seen: ObservedUnits, *, overwrite_edits: bool = False
+    desired: Sequence[DesiredUnits], observed: ObservedUnits, *, overwrite_edits: bool = False
 ) -> Plan:
     """Compare desired with observed units.
 
     Args:
         desired: What should be; units that are not named stay as they are.
-        seen: What is.
+        observed: What is.
         overwrite_edits: Replace managed files that were edited by hand.
 
     Returns:
@@ -198,43 +198,47 @@ def plan_units(
     """
     work = _Work()
     results = tuple(
-        _remove(one, seen, work)
-        if one.files == ()
-        else _compare(one, seen, work, overwrite_edits=overwrite_edits)
-        for one in desired
+        _remove(desired_units, observed, work)
+        if desired_units.files == ()
+        else _compare(desired_units, observed, work, overwrite_edits=overwrite_edits)
+        for desired_units in desired
     )
-    contents = tuple(_change(seen, file) for one in desired for file in one.files or ())
-    steps = tuple(_ordered(work, seen, desired))
+    contents = tuple(
+        _change(observed, file) for desired_units in desired for file in desired_units.files or ()
+    )
+    steps = tuple(_ordered(work, observed, desired))
     return Plan(steps=steps, errors=tuple(work.errors), results=results, contents=contents)
 
 
-def _ordered(work: _Work, seen: ObservedUnits, desired: Sequence[DesiredUnits]) -> Iterator[Step]:
+def _ordered(work: _Work, observed: ObservedUnits, desired: Sequence[DesiredUnits]) -> Iterator[Step]:
     """Yield the steps in the order that starts no run."""
-    manager = seen.manager
+    manager = observed.manager
     # Of what is disabled or removed an interrupted install counts no more.
-    before = seen.pending.without(
-        one.trigger for one in desired if one.files == () or one.activation is Activation.DISABLED
+    before = observed.pending.without(
+        desired_units.trigger
+        for desired_units in desired
+        if desired_units.files == () or desired_units.activation is Activation.DISABLED
     )
     pending = Pending(before.enable.union(work.wanted), before.start.union(work.start))
-    settled = pending.without(one.trigger for one in desired)
+    settled = pending.without(desired_units.trigger for desired_units in desired)
     stopped = [*work.stop, *work.interrupt]
     new = [name for name in work.start if name not in work.interrupt]
-    reload = seen.running and (work.files or work.unread or work.enable)
+    reload = observed.running and (work.files or work.unread or work.enable)
     candidates = (
-        (pending != seen.pending, _record(seen.base, seen.pending, pending)),
+        (pending != observed.pending, _record(observed.base, observed.pending, pending)),
         (work.disable, _systemctl(manager, "disable", work.disable, "enable")),
         (
             stopped,
             Step(
                 "stop",
                 partial(manager.call, "stop", stopped),
-                partial(_start, seen, stopped, stopped),  # after the old files are back
+                partial(_start, observed, stopped, stopped),  # after the old files are back
                 _changes("stop", work.stop),
             ),
         ),
         (work.stop_services, _systemctl(manager, "stop", work.stop_services)),
         *((True, check) for check in work.checks),
-        (work.traces, _remove_traces(work.traces)),
+        (work.traces, _remove_paths(work.traces)),
         (work.files, change_files(work.files, manager)),
         (work.enable, _systemctl(manager, "enable", work.enable, "disable", "--no-reload")),
         (reload, Step("daemon-reload", manager.reload, None, _changes("daemon-reload", work.unread))),
@@ -242,13 +246,16 @@ def _ordered(work: _Work, seen: ObservedUnits, desired: Sequence[DesiredUnits]) 
             work.start,
             Step(
                 "start",
-                partial(_start_and_check, seen, work.start, work.catch_up),
+                partial(_start_and_check, observed, work.start, work.catch_up),
                 partial(manager.call, "stop", work.start),
                 _changes("start", new),
             ),
         ),
-        (seen.running and work.removed, Step("reset-failed", partial(_reset_failed, manager, work.removed))),
-        (settled != pending, _record(seen.base, pending, settled)),
+        (
+            observed.running and work.removed,
+            Step("reset-failed", partial(_reset_failed, manager, work.removed)),
+        ),
+        (settled != pending, _record(observed.base, pending, settled)),
     )
     yield from (step for needed, step in candidates if needed)
 
@@ -266,19 +273,19 @@ def _record(base: Path, before: Pending, after: Pending) -> Step:
     return Step("record what is pending", partial(after.write, base), partial(before.write, base))
 
 
-def _start(seen: ObservedUnits, names: Iterable[str], stamped: Iterable[str]) -> None:
+def _start(observed: ObservedUnits, names: Iterable[str], stamped: Iterable[str]) -> None:
     """Start triggers, never restart; stamped: timers that have then missed nothing (systemd.timer(5))."""
     for name in names:
         if name in stamped and name.endswith(".timer"):
             with contextlib.suppress(OSError):
-                seen.stamps.mkdir(parents=True, exist_ok=True)
-                seen.stamp(name).touch()
-    seen.manager.call("start", names)
+                observed.stamps.mkdir(parents=True, exist_ok=True)
+                observed.stamp(name).touch()
+    observed.manager.call("start", names)
 
 
-def _start_and_check(seen: ObservedUnits, names: Sequence[str], stamped: Iterable[str]) -> None:
-    _start(seen, names, stamped)
-    for name, unit in seen.manager.ask(names).items():
+def _start_and_check(observed: ObservedUnits, names: Sequence[str], stamped: Iterable[str]) -> None:
+    _start(observed, names, stamped)
+    for name, unit in observed.manager.properties_of(names).items():
         if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
             raise JobError(
                 Outcome.CONFIG,
@@ -292,7 +299,7 @@ def _start_and_check(seen: ObservedUnits, names: Sequence[str], stamped: Iterabl
             )
 
 
-def _remove_traces(paths: Iterable[Path]) -> Step:
+def _remove_paths(paths: Iterable[Path]) -> Step:
     """Return the step that removes links and stamps, and directories of drop-ins where these are empty."""
     restore = contextlib.ExitStack()
 
@@ -307,9 +314,9 @@ def _remove_traces(paths: Iterable[Path]) -> Step:
                     path.rmdir()
                     restore.callback(path.mkdir)
             elif path.exists():  # a stamp is empty, and its time counts
-                seen = path.stat()
+                observed = path.stat()
                 path.unlink()
-                restore.callback(os.utime, path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+                restore.callback(os.utime, path, ns=(observed.st_atime_ns, observed.st_mtime_ns))
                 restore.callback(path.touch)
 
     return Step("remove traces", do, restore.close)
@@ -321,100 +328,138 @@ def _reset_failed(manager: Manager, names: Sequence[str]) -> None:
     manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
 
 
-def _compare(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, overwrite_edits: bool) -> InstallResult:
-    paths = tuple(file.path for file in one.files or ())
+def _compare(
+    desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, *, overwrite_edits: bool
+) -> InstallResult:
+    paths = tuple(file.path for file in desired_units.files or ())
     # The administrator may mask the failure unit, and the job itself goes on.
-    optional = {path for path in paths[2:] if seen.found(path).found is FileState.MASKED}
-    files = [file for file in one.files or () if file.path not in optional]
-    if any(seen.found(path).found is FileState.MASKED for path in one.places[:2] if path not in optional):
-        return _masked(one, seen, work, paths)
+    optional = {path for path in paths[2:] if observed.file_status(path).state is FileState.MASKED}
+    files = [file for file in desired_units.files or () if file.path not in optional]
+    if any(
+        observed.file_status(path).state is FileState.MASKED
+        for path in desired_units.all_paths[:2]
+        if path not in optional
+    ):
+        return _masked(desired_units, observed, work, paths)
     for file in files:
-        work.errors += _replacement_errors(file.path, one.name, seen, overwrite_edits=overwrite_edits)
-    changed = [_change(seen, file) for file in files if seen.found(file.path).content != file.text.encode()]
-    if one.files is not None:
-        superfluous = [path for path in one.places if path not in paths and seen.found(path).is_managed]
-        changed += [file_change(path, seen.found(path), None) for path in superfluous]
+        work.errors += _replacement_errors(
+            file.path, desired_units.name, observed, overwrite_edits=overwrite_edits
+        )
+    changed = [
+        _change(observed, file)
+        for file in files
+        if observed.file_status(file.path).content != file.text.encode()
+    ]
+    if desired_units.files is not None:
+        superfluous = [
+            path
+            for path in desired_units.all_paths
+            if path not in paths and observed.file_status(path).is_managed
+        ]
+        changed += [file_change(path, observed.file_status(path), None) for path in superfluous]
     names = {change.path.name for change in changed}
-    unread = [file.path.name for file in files if seen.unit(file.path.name)["NeedDaemonReload"] == "yes"]
-    new = any(file.path.name == one.trigger and not seen.found(file.path).is_managed for file in files)
+    unread = [file.path.name for file in files if observed.unit(file.path.name)["NeedDaemonReload"] == "yes"]
+    new = any(
+        file.path.name == desired_units.trigger and not observed.file_status(file.path).is_managed
+        for file in files
+    )
     work.files += changed
     work.unread += [name for name in unread if name not in names]
-    enabled = _activate(one, seen, work, new=new, touched=one.trigger in {*names, *unread})
-    if one.before_start is not None and (changed or not seen.is_active(one.trigger)):
-        work.checks.append(one.before_start)
-    left = not (enabled or new or one.activation is Activation.DISABLED)
+    enabled = _activate(
+        desired_units, observed, work, new=new, touched=desired_units.trigger in {*names, *unread}
+    )
+    if desired_units.before_start is not None and (changed or not observed.is_active(desired_units.trigger)):
+        work.checks.append(desired_units.before_start)
+    left = not (enabled or new or desired_units.activation is Activation.DISABLED)
     note = msg(
-        "the job stays paused; to enable it: {command}", command=command("dify-job", "resume", one.name)
+        "the job stays paused; to enable it: {command}",
+        command=command("dify-job", "resume", desired_units.name),
     )
     return InstallResult(
-        job=one.name, paths=paths, changed=bool(changed), enabled=enabled, notes=(note,) if left else ()
+        job=desired_units.name,
+        paths=paths,
+        changed=bool(changed),
+        enabled=enabled,
+        notes=(note,) if left else (),
     )
 
 
-def _activate(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, new: bool, touched: bool) -> bool:
+def _activate(
+    desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, *, new: bool, touched: bool
+) -> bool:
     """Collect what is done with the trigger, and return whether it waits afterwards."""
-    name, active, enabled = one.trigger, seen.is_active(one.trigger), seen.is_enabled(one.trigger)
-    if one.activation is Activation.DISABLED:
+    name, active, enabled = (
+        desired_units.trigger,
+        observed.is_active(desired_units.trigger),
+        observed.is_enabled(desired_units.trigger),
+    )
+    if desired_units.activation is Activation.DISABLED:
         work.disable += [name] if enabled else []
-        work.stop += [name] if active and seen.running else []
+        work.stop += [name] if active and observed.running else []
         return False
-    wanted = one.activation is Activation.ENABLED or (new and one.activation is Activation.NEW)
-    wanted = wanted or name in seen.pending.enable
+    wanted = desired_units.activation is Activation.ENABLED or (
+        new and desired_units.activation is Activation.NEW
+    )
+    wanted = wanted or name in observed.pending.enable
     work.wanted += [name] if wanted and not (enabled and active) else []
     work.enable += [name] if wanted and not enabled else []
-    work.interrupt += [name] if active and touched and seen.running else []
-    starts = (wanted or name in seen.pending.start) and not active
-    work.start += [name] if seen.running and (starts or (active and touched)) else []
-    work.catch_up += [name] if one.catch_up else []
+    work.interrupt += [name] if active and touched and observed.running else []
+    starts = (wanted or name in observed.pending.start) and not active
+    work.start += [name] if observed.running and (starts or (active and touched)) else []
+    work.catch_up += [name] if desired_units.catch_up else []
     return active or starts
 
 
-def _masked(one: DesiredUnits, seen: ObservedUnits, work: _Work, paths: tuple[Path, ...]) -> InstallResult:
+def _masked(
+    desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, paths: tuple[Path, ...]
+) -> InstallResult:
     """Leave units alone that the administrator masked."""
-    commands = unmask_commands(one.trigger, one.name, seen.manager.scope)
+    commands = unmask_commands(desired_units.trigger, desired_units.name, observed.manager.scope)
     shown = join(" && ", commands)
-    if one.files is None and one.activation is Activation.ENABLED:
-        message = msg("the unit {unit} is masked by the administrator", unit=one.trigger)
+    if desired_units.files is None and desired_units.activation is Activation.ENABLED:
+        message = msg("the unit {unit} is masked by the administrator", unit=desired_units.trigger)
         work.errors.append(JobError(Outcome.CONFIG, message, shown))
     note = msg(
         "the administrator masked the timer, so the job stays disabled; to enable it: {commands}",
         commands=shown,
     )
-    return InstallResult(job=one.name, paths=paths, enable_commands=commands, notes=(note,))
+    return InstallResult(job=desired_units.name, paths=paths, enable_commands=commands, notes=(note,))
 
 
-def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResult:
+def _remove(desired_units: DesiredUnits, observed: ObservedUnits, work: _Work) -> InstallResult:
     """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
-    managed = [path for path in one.places if seen.found(path).is_managed]
+    managed = [path for path in desired_units.all_paths if observed.file_status(path).is_managed]
     notes = [
         msg("{path} was not removed, because dify-job did not write it", path=path)
-        for path in one.places
-        if seen.found(path).is_foreign
+        for path in desired_units.all_paths
+        if observed.file_status(path).is_foreign
     ]
     if managed:
         names = [path.name for path in managed]
-        loaded = [name for name in names if seen.running and ("@." in name or seen.unit(name).loaded)]
-        if one.trigger in loaded:
-            work.disable += [one.trigger] if seen.is_enabled(one.trigger) else []
-            work.stop.append(one.trigger)
-        work.stop_services += [name.replace("@.", "@*.") for name in loaded if name != one.trigger]
-        trigger = next(path for path in one.places if path.name == one.trigger)
-        if seen.found(trigger).found is not FileState.FOREIGN:
-            work.traces += [enabling_link(trigger), seen.stamp(one.trigger)]
+        loaded = [name for name in names if observed.running and ("@." in name or observed.unit(name).loaded)]
+        if desired_units.trigger in loaded:
+            work.disable += [desired_units.trigger] if observed.is_enabled(desired_units.trigger) else []
+            work.stop.append(desired_units.trigger)
+        work.stop_services += [name.replace("@.", "@*.") for name in loaded if name != desired_units.trigger]
+        trigger = next(path for path in desired_units.all_paths if path.name == desired_units.trigger)
+        if observed.file_status(trigger).state is not FileState.FOREIGN:
+            work.traces += [enabling_link(trigger), observed.stamp(desired_units.trigger)]
         for path in managed:
             directory = path.with_name(f"{path.name}.d")
-            if seen.drop_ins.get(directory) is True:
+            if observed.drop_ins.get(directory) is True:
                 notes.append(
                     msg(
                         "{directory} was not removed, because it has drop-ins that dify-job did not write",
                         directory=directory,
                     )
                 )
-            elif directory in seen.drop_ins:
+            elif directory in observed.drop_ins:
                 work.traces.append(directory)
-        work.files += [file_change(path, seen.found(path), None) for path in managed]
+        work.files += [file_change(path, observed.file_status(path), None) for path in managed]
         work.removed += [name for name in names if "@." not in name]
-    return InstallResult(job=one.name, paths=tuple(managed), changed=bool(managed), notes=tuple(notes))
+    return InstallResult(
+        job=desired_units.name, paths=tuple(managed), changed=bool(managed), notes=tuple(notes)
+    )
 
 
 def enabling_link(trigger: Path) -> Path:
@@ -422,8 +467,8 @@ def enabling_link(trigger: Path) -> Path:
     return trigger.parent / f"{trigger.suffix.removeprefix('.')}s.target.wants" / trigger.name
 
 
-def _change(seen: ObservedUnits, file: RenderedFile) -> FileChange:
-    return file_change(file.path, seen.found(file.path), file.text.encode())
+def _change(observed: ObservedUnits, file: RenderedFile) -> FileChange:
+    return file_change(file.path, observed.file_status(file.path), file.text.encode())
 
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
@@ -442,9 +487,9 @@ def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command
 
 
 def _replacement_errors(
-    path: Path, job: str, seen: ObservedUnits, *, overwrite_edits: bool
+    path: Path, job: str, observed: ObservedUnits, *, overwrite_edits: bool
 ) -> Iterator[JobError]:
-    status = seen.found(path)
+    status = observed.file_status(path)
     hint = msg(
         "to see the edit, run: {command2}; to write it as a drop-in, run: {command}; then "
         "install with --overwrite-edits",
@@ -452,7 +497,7 @@ def _replacement_errors(
         command2=command("dify-job", "install", "--diff"),
     )
     yield from replacement_errors(path, status, str(path), hint, overwrite_edits=overwrite_edits)
-    if status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
+    if status.state is FileState.ABSENT and (elsewhere := observed.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,
             msg(

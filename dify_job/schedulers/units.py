@@ -18,10 +18,10 @@ from .backend import RenderedFile, Scope
 from .job_spec import JobSpec, check_user_name, failure_unit_name, unit_names
 
 OLDEST = 239
-_CREDENTIALS = 247  # LoadCredential=
+_CREDENTIALS_SINCE = 247  # LoadCredential=
 ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
-_TRIGGER = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
-_LONGEST_USER = 31  # systemd's USER_NAMES
+_TRIGGER_VARIABLES_SINCE = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
+_MAX_USER = 31  # systemd's USER_NAMES
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
@@ -32,7 +32,7 @@ def key_by_manager(scope: Scope, version: int) -> bool:
         scope: The scope of the unit.
         version: The version of systemd.
     """
-    return scope is Scope.SYSTEM and version >= _CREDENTIALS
+    return scope is Scope.SYSTEM and version >= _CREDENTIALS_SINCE
 
 
 def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
@@ -47,7 +47,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     Raises:
         JobError: systemd of that version cannot run the job (config, rejected).
     """
-    _refuse_version(plan, scope, version)
+    _check_version(plan, scope, version)
     check_user_name(plan)
     service, timer = unit_names(plan.job)
     values = {
@@ -60,8 +60,8 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
         **_start(plan, version),
         **_keys(plan, scope, version),
         **_confinement(plan, dynamic=plan.run_as is None and key_by_manager(scope, version)),
-        "schedule": free_text(schedule_lines.in_words(plan.schedule)),
-        "calendars": schedule_lines.systemd_ticks(plan.schedule).lines,
+        "schedule": free_text(schedule_lines.schedule_text(plan.schedule)),
+        "calendars": schedule_lines.systemd_lines(plan.schedule).lines,
         "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
         "catch_up": plan.schedule.catch_up,
         "notifies": bool(plan.notify),
@@ -81,7 +81,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     )
 
 
-def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
+def _check_version(plan: JobSpec, scope: Scope, version: int) -> None:
     if version < OLDEST:
         raise JobError(
             Outcome.CONFIG,
@@ -115,7 +115,7 @@ def _start(plan: JobSpec, version: int) -> dict[str, object]:
     )
     return {
         "command": _command(plan.command()),
-        "start_by_timer_is_known": start_by_timer_is_known(plan, version),
+        "knows_timer_starts": knows_timer_starts(plan, version),
         "start_limit": format_timespan(plan.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
         "final_codes": " ".join(map(str, final)),
@@ -124,7 +124,7 @@ def _start(plan: JobSpec, version: int) -> dict[str, object]:
 
 def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
     """What systemd reads for the unit: the key, plain or encrypted, and the files of notify."""
-    plain = plan.key_file is not None and version >= _CREDENTIALS
+    plain = plan.key_file is not None and version >= _CREDENTIALS_SINCE
     secrets = plan.secrets if key_by_manager(scope, version) else ()
     return {
         "credential": f"api_key:{path_value(plan.key_file)}" if plain else "",
@@ -143,29 +143,29 @@ def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
         "protect_home": "no" if any(map(in_home, plan.writes)) else closed,
         "writes": [path_value(path) for path in plan.writes],
         "reads": [path_value(path) for path in plan.reads],
-        "figures": [path_value(plan.figures)] if plan.figures else [],
+        "metrics_directories": [path_value(plan.metrics_directory)] if plan.metrics_directory else [],
     }
 
 
 def _dynamic_user(job: str) -> str:
     """The user that a job and its handler share, and with it the state."""
     name = f"dify-job-{job}"
-    return name if len(name) <= _LONGEST_USER else f"dify-job-{fingerprint(job)}"
+    return name if len(name) <= _MAX_USER else f"dify-job-{fingerprint(job)}"
 
 
-def start_by_timer_is_known(plan: JobSpec, version: int) -> bool:
+def knows_timer_starts(plan: JobSpec, version: int) -> bool:
     """Return whether starts by the timer can be held back, and the unit knows them from starts by hand.
 
     Args:
         plan: The job.
         version: The version of systemd.
     """
-    return can_be_held_back(plan) and version >= _TRIGGER
+    return may_skip_start(plan) and version >= _TRIGGER_VARIABLES_SINCE
 
 
-def can_be_held_back(plan: JobSpec) -> bool:
+def may_skip_start(plan: JobSpec) -> bool:
     """Return whether a start is not always a run: by max_late, or as not due."""
-    return plan.schedule.max_late is not None or schedule_lines.systemd_ticks(plan.schedule).if_due
+    return plan.schedule.max_late is not None or schedule_lines.systemd_lines(plan.schedule).if_due
 
 
 def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
         version: The version of systemd.
     """
     found = []
-    if scope is Scope.SYSTEM and version < _CREDENTIALS:
+    if scope is Scope.SYSTEM and version < _CREDENTIALS_SINCE:
         who = plan.run_as or msg("root without capabilities")
         found.append(
             msg(
@@ -187,14 +187,14 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
                 who=who,
             )
         )
-    if plan.schedule.jitter and version < _CREDENTIALS:
+    if plan.schedule.jitter and version < _CREDENTIALS_SINCE:
         found.append(
             msg(
                 "systemd {version} has no FixedRandomDelay=, so the jitter changes with each daemon-reload",
                 version=version,
             )
         )
-    if can_be_held_back(plan) and version < _TRIGGER:
+    if may_skip_start(plan) and version < _TRIGGER_VARIABLES_SINCE:
         found.append(
             msg(
                 "systemd {version} does not report to dify-job who started the unit, so even "
@@ -210,7 +210,7 @@ def _command(words: Sequence[str]) -> str:
     """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
     program, *arguments = words
     if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
-        raise _no_unit(
+        raise _not_in_unit(
             program,
             msg("systemd cannot start a program whose path has a quote, a backslash or a control character"),
         )
@@ -226,9 +226,9 @@ def quoted(word: str) -> str:
     try:
         word.encode()
     except UnicodeEncodeError:
-        raise _no_unit(word, msg("a unit must be UTF-8")) from None
+        raise _not_in_unit(word, msg("a unit must be UTF-8")) from None
     if "\0" in word:
-        raise _no_unit(word, msg("a unit must not contain a NUL character"))
+        raise _not_in_unit(word, msg("a unit must not contain a NUL character"))
     escaped = "".join(
         _ESCAPES.get(c, f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c) for c in word
     )
@@ -247,7 +247,7 @@ def path_value(path: Path | None) -> str:
     """
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
-        raise _no_unit(
+        raise _not_in_unit(
             text, msg("a path in a unit must not contain a space, a quote, a colon or a control character")
         )
     return text.replace("%", "%%")
@@ -258,7 +258,7 @@ def free_text(text: str) -> str:
     return " ".join(text.split()).replace("%", "%%").rstrip("\\")
 
 
-def _no_unit(text: str, why: str) -> JobError:
+def _not_in_unit(text: str, why: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
         msg("{text!r} cannot be used in a unit: {reason}", text=text, reason=why),

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..messages.stored import as_data, from_data
-from ..system.json_text import loads_whole
-from .reader import read_own
+from ..system.json_text import loads_answer
+from .reader import read_state_file
 
 _SCHEMA = 1  # of what a run prints and stores
 _MEAN_OF = 100  # succeeded runs
@@ -163,13 +163,13 @@ def read_history(directory: Path) -> tuple[RunRecord, ...]:
         OSError: The file is there and cannot be read.
     """
     try:
-        content = read_own(directory / "history.jsonl")
+        content = read_state_file(directory / "history.jsonl")
     except FileNotFoundError:
         return ()
     found = []
     for line in content.decode(errors="replace").split("\n"):
         with contextlib.suppress(ValueError):
-            found.append(RunRecord.of(loads_whole(line)))
+            found.append(RunRecord.of(loads_answer(line)))
     return _in_order(found)
 
 

@@ -13,10 +13,10 @@ from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system.secure_dir import Directory
 from ..system.transaction import locked
-from .places import places_of, private_of
-from .store import OWN_FILES, JobState, LockHeldError
+from .directories import directories_of, private_of
+from .store import STATE_FILES, JobState, LockHeldError
 
-_LARGEST_METRICS = 1024 * 1024  # bytes; a file of dify-job has two thousand
+_MAX_METRICS = 1024 * 1024  # bytes; a file of dify-job has two thousand
 
 
 def jobs_with_state(base: Path) -> Iterator[str]:
@@ -27,12 +27,12 @@ def jobs_with_state(base: Path) -> Iterator[str]:
     """
     with contextlib.suppress(OSError):
         for path in base.iterdir():
-            if path.is_dir() and any((path / name).exists() for name in OWN_FILES):
+            if path.is_dir() and any((path / name).exists() for name in STATE_FILES):
                 yield path.name
 
 
 def purge_state(
-    base: Path, jobs: Sequence[str], metrics: Iterable[tuple[str, Path]], say: Callable[[str], None]
+    base: Path, jobs: Sequence[str], metrics: Iterable[tuple[str, Path]], echo: Callable[[str], None]
 ) -> None:
     """Remove the state and the metrics files of jobs, and go on after errors.
 
@@ -40,7 +40,7 @@ def purge_state(
         base: The directory that has the states.
         jobs: The jobs; a state that a run holds is left.
         metrics: Files by job; only those that runs of the job wrote are removed.
-        say: Prints a line for a person.
+        echo: Prints a line for a person.
 
     Raises:
         JobError: (cannot-write, busy) Something is left.
@@ -51,11 +51,11 @@ def purge_state(
     def remove(path: Path, how: Callable[[], bool]) -> None:
         with _collecting(failures, path):
             if how():
-                say(msg("  removed {path}", path=path))
+                echo(msg("  removed {path}", path=path))
 
     with locked(base):
         for job in jobs:
-            places = places_of(job, base)
+            places = directories_of(job, base)
             with _collecting(failures, base / job):
                 if (holder := _holder(places)) is not None:
                     holders[job] = holder
@@ -67,10 +67,10 @@ def purge_state(
         for job, path in sorted(metrics):
             if job not in holders:
                 remove(path, partial(_remove_metrics, path, job))
-    _report_what_is_left(base, failures, holders)
+    _report_leftovers(base, failures, holders)
 
 
-def _report_what_is_left(base: Path, failures: Sequence[OSError], holders: Mapping[str, str]) -> None:
+def _report_leftovers(base: Path, failures: Sequence[OSError], holders: Mapping[str, str]) -> None:
     """Raise JobError (cannot-write, busy) for what was not removed."""
     texts = [
         msg("{path} could not be removed: {reason}", path=error.filename, reason=error.strerror)
@@ -134,7 +134,7 @@ def _remove_metrics(path: Path, job: str) -> bool:
     with contextlib.closing(directory):
         try:
             with os.fdopen(directory.open(path.name, os.O_RDONLY), "rb") as file:
-                content = file.read(_LARGEST_METRICS)
+                content = file.read(_MAX_METRICS)
         except OSError:
             return False
         is_of_job = content.startswith(b"# HELP dify_job_") and f'job="{job}"'.encode() in content

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..messages.message import msg
-from .store import InFlight, record_in, success_in, tick_in
+from .store import InFlight, last_due_in, record_in, success_in
 
-_MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
+_MAX_SIZE = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
 
 
-def read_own(path: Path) -> bytes:
+def read_state_file(path: Path) -> bytes:
     """Return the content of a file, or the end of it.
 
     Raises:
@@ -29,8 +29,8 @@ def read_own(path: Path) -> bytes:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
             raise OSError(errno.EINVAL, msg("not a regular file"), str(path))
-        file.seek(max(0, seen.st_size - _MOST))
-        return file.read(_MOST)
+        file.seek(max(0, seen.st_size - _MAX_SIZE))
+        return file.read(_MAX_SIZE)
 
 
 def read_last(directory: Path) -> dict[str, Any] | None:
@@ -38,9 +38,9 @@ def read_last(directory: Path) -> dict[str, Any] | None:
     return read_record(directory / "last.json")
 
 
-def read_tick(directory: Path) -> float | None:
+def read_last_due(directory: Path) -> float | None:
     """Return the last tick that --if-due counted from, seconds since 1970."""
-    return tick_in(read_record(directory / "tick.json"))
+    return last_due_in(read_record(directory / "tick.json"))
 
 
 def read_last_success(directory: Path) -> datetime | None:
@@ -124,6 +124,6 @@ def _can_have_open(pid: int, file: os.stat_result) -> bool:
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return the record in a file; None where there is none, or it cannot be read."""
     try:
-        return record_in(read_own(path).decode(errors="replace"))
+        return record_in(read_state_file(path).decode(errors="replace"))
     except OSError:
         return None

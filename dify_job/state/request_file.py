@@ -13,12 +13,12 @@ from .. import log
 from .store import JobState
 
 NAME = "request.json"
-_FRESH = 60.0  # seconds for a request to reach the run that it starts
-_LARGEST = 512 * 1024 * 1024  # bytes; a whole result has the outputs of its run
-_LONGEST_WAIT = 86400.0  # seconds after which nobody waits any more
+_MAX_AGE = 60.0  # seconds for a request to reach the run that it starts
+_MAX_SIZE = 512 * 1024 * 1024  # bytes; a whole result has the outputs of its run
+_MAX_WAIT = 86400.0  # seconds after which nobody waits any more
 
 
-def ask(state: JobState) -> None:
+def write_request(state: JobState) -> None:
     """Write a request.
 
     Raises:
@@ -29,10 +29,10 @@ def ask(state: JobState) -> None:
 
 def is_fresh(state: JobState) -> bool:
     """Return True for a run that a request started."""
-    return _age(state) < _FRESH
+    return _age(state) < _MAX_AGE
 
 
-def answer(state: JobState, result: Mapping[str, Any]) -> None:
+def write_result(state: JobState, result: Mapping[str, Any]) -> None:
     """Put a run's result in the place of its request.
 
     Args:
@@ -42,11 +42,11 @@ def answer(state: JobState, result: Mapping[str, Any]) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    if _age(state) < _LONGEST_WAIT:
+    if _age(state) < _MAX_WAIT:
         state.write(NAME, log.as_json({"result": result}) + "\n")
 
 
-def take(state: JobState) -> dict[str, Any] | None:
+def take_result(state: JobState) -> dict[str, Any] | None:
     """Take the answer away, or the request where no run found it.
 
     Returns:
@@ -55,13 +55,13 @@ def take(state: JobState) -> dict[str, Any] | None:
     Raises:
         OSError: The file cannot be removed.
     """
-    data = state.read(NAME, _LARGEST) or {}
+    data = state.read(NAME, _MAX_SIZE) or {}
     state.remove(NAME)
     result = data.get("result")
     return result if isinstance(result, dict) else None
 
 
 def _age(state: JobState) -> float:
-    asked = (state.read(NAME, _LARGEST) or {}).get("asked")
+    asked = (state.read(NAME, _MAX_SIZE) or {}).get("asked")
     age = time.time() - asked if isinstance(asked, (int, float)) else float("inf")
     return age if age >= 0 else float("inf")

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, obstacle_hint
 from ..messages.message import Message, msg
-from ..system.json_text import loads_whole
+from ..system.json_text import loads_answer
 from ..system.secure_dir import Directory
-from . import places
-from .places import link_to_private, make_base
+from . import directories
+from .directories import link_to_private, make_base
 
-OWN_FILES = frozenset(
+STATE_FILES = frozenset(
     {
         *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
         *("request.json", "downloads.json", "form.json", "metrics.json", "installed"),
@@ -31,10 +31,10 @@ OWN_FILES = frozenset(
 )
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
 _LEFTOVER_AGE = 60.0  # seconds after which nobody writes the file any more
-_LARGEST = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
+_MAX_SIZE = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
 _END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
-_MOST_DOWNLOADS = 10_000
-_MOST_METRICS_FILES = 10
+_MAX_DOWNLOADS = 10_000
+_MAX_METRICS_FILES = 10
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
@@ -105,13 +105,13 @@ def boot_id() -> str:
 def record_in(text: str) -> dict[str, Any] | None:
     """Return the record in a file; None for a damaged one."""
     try:
-        data = loads_whole(text)
+        data = loads_answer(text)
     except ValueError:
         return None
     return data if isinstance(data, dict) else None
 
 
-def tick_in(record: Mapping[str, Any] | None) -> float | None:
+def last_due_in(record: Mapping[str, Any] | None) -> float | None:
     """Return the time in a record of a tick, seconds since 1970; None for what no calendar has."""
     at = (record or {}).get("at")
     return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
@@ -144,7 +144,7 @@ class JobState:
         make_base(directory.parent)
         link_to_private(directory)
         directory.mkdir(mode=0o700, exist_ok=True)
-        self._files = Directory(directory, theirs=True)
+        self._files = Directory(directory, untrusted_owner=True)
         self._lock: int | None = None
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class JobState:
             raise
         self._lock = fd
         self._files.remove_leftovers(_WRITTEN_UNDER_LOCK, older=0.0)
-        self._files.remove_leftovers(OWN_FILES - _WRITTEN_UNDER_LOCK, older=_LEFTOVER_AGE)
+        self._files.remove_leftovers(STATE_FILES - _WRITTEN_UNDER_LOCK, older=_LEFTOVER_AGE)
 
     def in_flight(self) -> InFlight | None:
         """Return the run that an earlier process left without an end; None for an unreadable record."""
@@ -189,11 +189,11 @@ class JobState:
         """Remove the run in flight: its end is known."""
         self.remove("in-flight.json")
 
-    def tick(self) -> float | None:
+    def last_due(self) -> float | None:
         """Return the last tick that --if-due counted from, seconds since 1970."""
-        return tick_in(self.read("tick.json"))
+        return last_due_in(self.read("tick.json"))
 
-    def put_tick(self, at: float) -> None:
+    def put_last_due(self, at: float) -> None:
         """Store a tick, on disk before it returns."""
         self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
@@ -208,7 +208,7 @@ class JobState:
 
     def put_downloads(self, files: Mapping[str, str]) -> None:
         """Store which files the job saved; of very many the last ones."""
-        last = dict(list(files.items())[-_MOST_DOWNLOADS:])
+        last = dict(list(files.items())[-_MAX_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
 
     def add_metrics_file(self, path: str) -> None:
@@ -216,14 +216,14 @@ class JobState:
         paths = (self.read("metrics.json") or {}).get("paths")
         known = [one for one in paths if one != path] if isinstance(paths, list) else []
         if paths != [*known, path]:
-            self.write("metrics.json", json.dumps({"paths": [*known, path][-_MOST_METRICS_FILES:]}) + "\n")
+            self.write("metrics.json", json.dumps({"paths": [*known, path][-_MAX_METRICS_FILES:]}) + "\n")
 
     def record_result(self, result: Mapping[str, Any]) -> None:
         """Store a result as a line of the history and as the last one; the caller holds the lock."""
         size = self.append_history(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         stored = self._text("history.jsonl").split("\n")
-        if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or size > _LARGEST:
+        if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or size > _MAX_SIZE:
             # Of a file without line ends nothing remains but what this run appended.
             self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
@@ -248,7 +248,7 @@ class JobState:
             self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
         return size + len(line)
 
-    def read(self, name: str, largest: int = _LARGEST) -> dict[str, Any] | None:
+    def read(self, name: str, largest: int = _MAX_SIZE) -> dict[str, Any] | None:
         """Return a record, or None where there is none, or a damaged one.
 
         Args:
@@ -257,7 +257,7 @@ class JobState:
         """
         return record_in(self._text(name, largest))
 
-    def _text(self, name: str, largest: int = _LARGEST) -> str:
+    def _text(self, name: str, largest: int = _MAX_SIZE) -> str:
         """The file, or of a larger one its end."""
         try:
             fd = self._files.open(name, os.O_RDONLY)
@@ -286,7 +286,7 @@ class JobState:
 
 
 @contextlib.contextmanager
-def before_the_run(state: JobState | None) -> Iterator[None]:
+def check_before_run(state: JobState | None) -> Iterator[None]:
     """Report whatever is wrong with the state, before anything is sent, as JobError (cannot-write)."""
     try:
         yield
@@ -303,7 +303,7 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
         directory: The state directory.
         error: What writing there raised.
     """
-    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(places.SYSTEM_BASE)
+    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(directories.SYSTEM_BASE)
     return JobError(
         Outcome.CANNOT_WRITE,
         msg(

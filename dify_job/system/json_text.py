@@ -8,13 +8,13 @@ from typing import Any
 
 from ..messages.message import msg
 
-DEEPEST = 200  # levels of nesting; Python's own recursion ends at 1000 frames
-_MOST_DIGITS = 4300  # of a whole number, CPython's own limit (sys.int_info.default_max_str_digits)
-_MOST_BITS = 14284  # of a number with so many digits
+MAX_DEPTH = 200  # levels of nesting; Python's own recursion ends at 1000 frames
+_MAX_DIGITS = 4300  # of a whole number, CPython's own limit (sys.int_info.default_max_str_digits)
+_MAX_BITS = 14284  # of a number with so many digits
 _SERVER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
 # A text, a bracket, or a number with too many digits.
 _TOKEN = re.compile(
-    rf'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{{}}]|-?[0-9]{{{_MOST_DIGITS + 1},}}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?',
+    rf'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{{}}]|-?[0-9]{{{_MAX_DIGITS + 1},}}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?',
     re.DOTALL,
 )
 
@@ -45,7 +45,7 @@ class RawJson:
 
     def opened(self) -> Any:
         """Return the value with its upper levels taken apart; a number stays as it is."""
-        return self if self.text[:1] not in "[{" else loads_whole(self.text)
+        return self if self.text[:1] not in "[{" else loads_answer(self.text)
 
     def map_texts(self, change: Callable[[str], str]) -> "RawJson":
         """Return the value with each of its texts changed, quotes included."""
@@ -84,16 +84,16 @@ def check(value: Any) -> None:
         BoundsError: It is nested too deep, or has a number with too many digits.
     """
     level = [value]
-    for _ in range(DEEPEST + 1):
-        if any(isinstance(one, int) and one.bit_length() > _MOST_BITS for one in level):
+    for _ in range(MAX_DEPTH + 1):
+        if any(isinstance(one, int) and one.bit_length() > _MAX_BITS for one in level):
             raise _too_many_digits()
-        level = _below(level)
+        level = _children(level)
         if not level:
             return
     raise _too_deep()
 
 
-def loads_whole(text: str) -> Any:
+def loads_answer(text: str) -> Any:
     """Parse JSON that a server gives; what is nested too deep, or too long a number, becomes RawJson.
 
     Raises:
@@ -105,7 +105,7 @@ def loads_whole(text: str) -> Any:
         raise
     except (RecursionError, ValueError):
         return _by_parts(text)
-    if text.count("[") + text.count("{") > DEEPEST:
+    if text.count("[") + text.count("{") > MAX_DEPTH:
         try:
             check(value)
         except BoundsError:
@@ -144,14 +144,14 @@ def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> s
 
 
 def _too_deep() -> BoundsError:
-    return BoundsError(msg("the data is nested more than {levels} levels deep", levels=DEEPEST))
+    return BoundsError(msg("the data is nested more than {levels} levels deep", levels=MAX_DEPTH))
 
 
 def _too_many_digits() -> BoundsError:
-    return BoundsError(msg("the data contains a number with more than {digits} digits", digits=_MOST_DIGITS))
+    return BoundsError(msg("the data contains a number with more than {digits} digits", digits=_MAX_DIGITS))
 
 
-def _below(level: list[Any]) -> list[Any]:
+def _children(level: list[Any]) -> list[Any]:
     """Return what the containers among the values contain."""
     below: list[Any] = []
     for one in level:
@@ -175,14 +175,14 @@ class _Blocks:
 
     def open(self, at: int) -> None:
         """Take an opening bracket."""
-        if self._depth and self._depth % DEEPEST == 0:
+        if self._depth and self._depth % MAX_DEPTH == 0:
             self._blocks.append((at, [], at))
         self._depth += 1
 
     def close(self, end: int) -> None:
         """Take a closing bracket."""
         self._depth -= 1
-        if self._depth > 0 and self._depth % DEEPEST == 0 and len(self._blocks) > 1:
+        if self._depth > 0 and self._depth % MAX_DEPTH == 0 and len(self._blocks) > 1:
             start, pieces, rest = self._blocks.pop()
             _SERVER.decode("".join((*pieces, self._text[rest:end])))  # is it JSON at all?
             self.replace(start, end)

@@ -62,24 +62,24 @@ class FileStatus(NamedTuple):
     """What is at a place on disk.
 
     Attributes:
-        found: What it is.
+        state: What it is.
         header: Its first line, if it is managed.
         content: Its bytes.
     """
 
-    found: FileState
+    state: FileState
     header: Header | None = None
     content: bytes = b""
 
     @property
     def is_managed(self) -> bool:
         """Whether dify-job wrote it, edited since or not."""
-        return self.found in (FileState.MANAGED, FileState.EDITED)
+        return self.state in (FileState.MANAGED, FileState.EDITED)
 
     @property
     def is_foreign(self) -> bool:
         """Whether somebody else put it there, a mask included."""
-        return self.found in (FileState.FOREIGN, FileState.MASKED)
+        return self.state in (FileState.FOREIGN, FileState.MASKED)
 
     @property
     def text(self) -> str:
@@ -116,7 +116,7 @@ def read_header(content: bytes) -> tuple[Header, bool] | None:
     return header, digest(body) == header.body
 
 
-def look(path: Path, job: str | None = None) -> FileStatus:
+def file_status(path: Path, job: str | None = None) -> FileStatus:
     """Return the state of a path.
 
     Args:

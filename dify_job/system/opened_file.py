@@ -10,8 +10,8 @@ from types import TracebackType
 from ..messages.message import msg
 
 _CHUNK = 1024 * 1024
-_PATIENCE = 10.0  # seconds for the next bytes of a pipe
-_LARGEST = 64 * 1024 * 1024  # bytes; no file that dify-job writes or reads whole is larger
+_READ_TIMEOUT = 10.0  # seconds for the next bytes of a pipe
+_MAX_SIZE = 64 * 1024 * 1024  # bytes; no file that dify-job writes or reads whole is larger
 
 
 def read_regular(path: Path) -> bytes:
@@ -28,7 +28,7 @@ def read_regular(path: Path) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not file.is_regular:
             raise OSError(errno.EINVAL, msg("it is not a regular file"), str(path))
-        return file.read(_LARGEST)
+        return file.read(_MAX_SIZE)
 
 
 class OpenedFile:
@@ -79,7 +79,7 @@ class OpenedFile:
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
         while True:
-            if not self.is_regular and not poll.poll(_PATIENCE * 1000):
+            if not self.is_regular and not poll.poll(_READ_TIMEOUT * 1000):
                 raise TimeoutError(errno.ETIMEDOUT, msg("the file is a pipe that no program writes to"))
             try:
                 return os.read(self.descriptor, min(_CHUNK, most))

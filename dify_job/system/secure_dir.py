@@ -14,7 +14,7 @@ from ..messages.message import msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LONGEST = 200  # bytes of a name that a temporary one repeats; file systems take 255
+_MAX_NAME = 200  # bytes of a name that a temporary one repeats; file systems take 255
 
 
 class Directory:
@@ -22,12 +22,12 @@ class Directory:
 
     Args:
         path: The directory.
-        theirs: It can belong to a user whom root must not trust, and who is given what root makes in it.
+        untrusted_owner: Root must not trust the owner, who also owns what root creates in it.
     """
 
-    def __init__(self, path: Path, *, theirs: bool = False) -> None:
+    def __init__(self, path: Path, *, untrusted_owner: bool = False) -> None:
         self._fd = os.open(path, _DIRECTORY)
-        self._theirs = theirs and os.geteuid() == 0
+        self._theirs = untrusted_owner and os.geteuid() == 0
 
     def close(self) -> None:
         """Close it, once."""
@@ -173,4 +173,4 @@ def _is_temporary(entry: str, name: str) -> bool:
 
 
 def _part_of(name: str) -> str:
-    return os.fsdecode(os.fsencode(name)[:_LONGEST])
+    return os.fsdecode(os.fsencode(name)[:_MAX_NAME])

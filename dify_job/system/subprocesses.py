@@ -48,7 +48,7 @@ class Completed:
         return msg("the process ended with exit status {code}", code=self.code)
 
 
-def found(name: str) -> bool:
+def is_on_path(name: str) -> bool:
     """Return whether a program of that name is on PATH."""
     return shutil.which(name) is not None
 
@@ -92,6 +92,6 @@ def run(
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
-def hand_over(argv: Sequence[str]) -> NoReturn:
+def exec_program(argv: Sequence[str]) -> NoReturn:
     """Become another program. Raises OSError where it cannot be started."""
     os.execvp(argv[0], list(argv))  # no shell is meant

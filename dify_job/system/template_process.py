@@ -15,8 +15,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import PROCESS_LIMIT_HINT, JobError
 from ..messages.message import msg
 
-_TICK = 0.01  # seconds between looks at the process
-_SPARE = 5.0  # seconds of CPU time beyond the deadline, after which the kernel ends an orphan
+_POLL_INTERVAL = 0.01  # seconds between looks at the process
+_CPU_MARGIN = 5.0  # seconds of CPU time beyond the deadline, after which the kernel ends an orphan
 _WORKER = (
     "import json, sys\n"
     "order = json.load(open(0, 'rb', closefd=False))\n"
@@ -53,7 +53,7 @@ def render_all(
         "names": names,
         "templates": templates,
         "parent": os.getpid(),
-        "cpu": max(1, round(until - time.monotonic() + _SPARE)),
+        "cpu": max(1, round(until - time.monotonic() + _CPU_MARGIN)),
     }
     asked, answered = os.memfd_create("templates"), os.memfd_create("texts")
     try:
@@ -92,7 +92,7 @@ def _run(asked: int, answered: int, until: float, pause: Callable[[float], objec
         while process.poll() is None:
             if time.monotonic() >= until:
                 return None
-            pause(_TICK)
+            pause(_POLL_INTERVAL)
         pause(0.0)
         return process.returncode
     finally:

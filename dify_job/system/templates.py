@@ -125,11 +125,11 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
         name: For example `systemd/job.service.j2`.
         values: By the names that the template uses.
     """
-    return _of_files().get_template(name).render(values)
+    return _file_environment().get_template(name).render(values)
 
 
 @functools.cache  # the compiled templates, for a thousand jobs
-def _of_files() -> Environment:
+def _file_environment() -> Environment:
     return Environment(
         # setup.cfg ships deploy/ inside the package; in a checkout it is next to it.
         loader=FileSystemLoader([_PACKAGE / "deploy", _PACKAGE.parent / "deploy"]),
@@ -149,12 +149,12 @@ def render_html(name: str, values: Mapping[str, Any]) -> str:
         name: For example `report/page.html.j2`.
         values: By the names that the template uses.
     """
-    return _of_pages().get_template(name).render(values)
+    return _page_environment().get_template(name).render(values)
 
 
 @functools.cache
-def _of_pages() -> Environment:
-    return _of_files().overlay(autoescape=True, finalize=_without_controls)
+def _page_environment() -> Environment:
+    return _file_environment().overlay(autoescape=True, finalize=_without_controls)
 
 
 def _without_controls(value: Any) -> Any:

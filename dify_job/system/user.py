@@ -47,12 +47,12 @@ def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
         return Path("/", below)
 
 
-def by_sudo() -> str | None:
+def sudo_user() -> str | None:
     """Return the person who became root by sudo(8) for this call; None where nobody did."""
     name = os.environ.get("SUDO_USER", "root")
     return name if os.geteuid() == 0 and name != "root" else None
 
 
-def sudo() -> str:
+def sudo_prefix() -> str:
     """Return what goes before a command that is root's, for who has to become root first."""
-    return "sudo " if os.geteuid() != 0 or by_sudo() else ""
+    return "sudo " if os.geteuid() != 0 or sudo_user() else ""

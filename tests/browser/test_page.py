@@ -142,7 +142,7 @@ def test_hostile_text_is_escaped(look: Look) -> None:
         record(NOW, HOSTILE, message=HOSTILE),
     ]
     row = job_status(
-        "daily", past, description=HOSTILE, schedule=HOSTILE, found=(HOSTILE,), config_error=HOSTILE
+        "daily", past, description=HOSTILE, schedule=HOSTILE, other_problems=(HOSTILE,), config_error=HOSTILE
     )
     assert row.history is not None
     row = replace(row, history=replace(row.history, console_url=f"javascript:alert(5)//{HOSTILE}"))

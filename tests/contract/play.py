@@ -74,7 +74,7 @@ _MACHINE: dict[str, Any] = {
     "dify_job.schedulers.cron:is_running": {"returns": True},
     "dify_job.schedulers.cron:_SPOOLS": [],  # modification times of the machine's crontabs
     "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
-    "dify_job.state.places:SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
+    "dify_job.state.directories:SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
 }
 if os.geteuid() == 0:
     _MACHINE |= {name: {"returns": NOBODY} for name in ("os:getuid", "os:geteuid")}

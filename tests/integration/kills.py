@@ -125,8 +125,8 @@ class Home:
         self.table = FakeCrontab(directory)
         self.faults = Faults("none", 0)
         subprocesses.run = self.run  # type: ignore[assignment]
-        subprocesses.found = lambda _name: True  # type: ignore[assignment]
-        systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign, assignment]
+        subprocesses.is_on_path = lambda _name: True  # type: ignore[assignment]
+        systemctl.Manager.unavailable_reason = lambda _self: None  # type: ignore[method-assign, assignment]
         cron.is_running = lambda: True
         directory.mkdir(parents=True)
         if backend == "cron.d":
@@ -188,14 +188,14 @@ def prepare(home: Home, scenario: str) -> None:
     if scenario in ("fresh", "env-file"):
         return
     scheduler = home.scheduler()
-    installation.carry_out(scheduler, partial(scheduler.plan_install, plans(new=False), InstallOptions()))
+    installation.apply_plan(scheduler, partial(scheduler.plan_install, plans(new=False), InstallOptions()))
     for stamp in home.manager.units.glob("*.timer"):
         path = home.manager.stamps / f"stamp-{stamp.name}"
         if path.exists():
             os.utime(path, (time.time() - TWO_DAYS, time.time() - TWO_DAYS))
     if scenario in ("paused", "start", "resume"):
         scheduler = home.scheduler()
-        installation.carry_out(scheduler, partial(scheduler.plan_pause, ["weekly"], paused=True))
+        installation.apply_plan(scheduler, partial(scheduler.plan_pause, ["weekly"], paused=True))
 
 
 def plan_of(home: Home, scenario: str) -> tuple[Backend, Callable[[], Plan]]:
@@ -217,7 +217,7 @@ def plan_of(home: Home, scenario: str) -> tuple[Backend, Callable[[], Plan]]:
 
 
 def act(home: Home, scenario: str) -> None:
-    installation.carry_out(*plan_of(home, scenario))
+    installation.apply_plan(*plan_of(home, scenario))
 
 
 def run_interrupted(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:

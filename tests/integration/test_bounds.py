@@ -158,7 +158,7 @@ def test_run_that_runs_out_of_file_descriptors_is_unknown(dify_job: Command, env
 
 
 def test_success_that_cannot_be_checked_is_unexpected(dify_job: Command, environ: dict[str, str]) -> None:
-    text = _NO_FILE.format(module="dify_job.run.assertions", name="fault_of")
+    text = _NO_FILE.format(module="dify_job.run.assertions", name="assertion_error")
     (dify_job.home / "sitecustomize.py").write_text(text)
     path = {"PYTHONPATH": str(dify_job.home)}
     done = dify_job("run", "--print", "outputs.result", env=environ | path)

@@ -18,7 +18,7 @@ import click
 import pytest
 
 from dify_job.checks.context import HostContext
-from dify_job.checks.registry import examine_jobs
+from dify_job.checks.registry import check_jobs
 from dify_job.checks.service import check_backend
 from dify_job.cli.options import Globals
 from dify_job.cli.output import reader
@@ -76,7 +76,7 @@ class DoctorCase:
         """Return the findings; runs in this process, which is ten times as fast."""
         options = Globals()
         options.config_path = self.config
-        [(_, found)] = examine_jobs("daily", config_path=self.config, env_file=None)
+        [(_, found)] = check_jobs("daily", config_path=self.config, env_file=None)
         with click.Context(click.Command("doctor"), obj=options):
             checks = [check.for_reader(reader()) for check in found]
         lines = {check.name: (check.severity.name.lower(), check.message, check.fix) for check in checks}
@@ -670,12 +670,12 @@ def test_hanging_manager_is_awaited_once_and_reported(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     monkeypatch.setattr("dify_job.schedulers.systemctl._BOOTED", case.command.home)
-    monkeypatch.setattr("dify_job.schedulers.systemctl._PATIENCE", 0.5)
+    monkeypatch.setattr("dify_job.schedulers.systemctl._ANSWER_TIMEOUT", 0.5)
     began = time.monotonic()
     manager = Manager(Scope.SYSTEM)
-    assert manager.why_not() is None
+    assert manager.unavailable_reason() is None
     assert manager.show(["a.service"]) == {}
-    assert manager.silent
+    assert manager.no_answer
     assert manager.show(["b.service"]) == {}
     assert manager.variables("c.service") is None
     assert time.monotonic() - began < 50

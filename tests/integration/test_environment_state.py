@@ -16,7 +16,7 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
         common = {"DIFY_BASE_URL": server.base_url, "STATE_DIRECTORY": ""}
         base = dify_job.home / ("var" if os.geteuid() == 0 else ".local/state/dify-job")
         (dify_job.home / "sitecustomize.py").write_text(
-            f"import pathlib, dify_job.state.places as s\ns.SYSTEM_BASE = pathlib.Path({str(base)!r})\n"
+            f"import pathlib, dify_job.state.directories as s\ns.SYSTEM_BASE = pathlib.Path({str(base)!r})\n"
         )
         common["PYTHONPATH"] = str(dify_job.home)
         slow, quick = common | {"DIFY_API_KEY": "app-slow"}, common | {"DIFY_API_KEY": "app-quick"}
@@ -39,7 +39,7 @@ def test_stop_finds_the_run_of_environment_variables(dify_job: Command) -> None:
     with FakeDify((SLOW,)) as server:
         env = {"DIFY_BASE_URL": server.base_url, "DIFY_API_KEY": "app-slow", "STATE_DIRECTORY": ""}
         (dify_job.home / "sitecustomize.py").write_text(
-            "import pathlib, dify_job.state.places as s\n"
+            "import pathlib, dify_job.state.directories as s\n"
             f"s.SYSTEM_BASE = pathlib.Path({str(dify_job.home / 'var')!r})\n"
         )
         env["PYTHONPATH"] = str(dify_job.home)

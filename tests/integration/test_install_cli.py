@@ -263,7 +263,7 @@ def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home
         "    plan = JobSpec(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
         "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
         "    cron = UserCrontab(Scope.USER)\n"
-        "    installation.carry_out(cron, lambda: cron.plan_install([plan], InstallOptions()))\n"
+        "    installation.apply_plan(cron, lambda: cron.plan_install([plan], InstallOptions()))\n"
     )
     env = {
         **os.environ,

@@ -226,7 +226,7 @@ def test_stopped_cron_is_reported_with_the_start_command_of_the_machine(
     for name in existing:
         (tmp_path / name).touch()
     monkeypatch.setattr(cron, "_SBIN", (tmp_path,))
-    monkeypatch.setattr("dify_job.system.subprocesses.found", lambda _: False)
+    monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: False)
     monkeypatch.setattr("dify_job.schedulers.systemctl.is_booted", lambda: booted)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert cron.start_command() == command

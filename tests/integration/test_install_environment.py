@@ -154,7 +154,7 @@ def test_read_only_file_system_is_reported_and_nothing_changes(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(systemctl.Manager, "why_not", lambda _: None)
+    monkeypatch.setattr(systemctl.Manager, "unavailable_reason", lambda _: None)
     real = os.rename
 
     def refuse(old: str, new: str, **directories: int) -> None:

@@ -157,7 +157,7 @@ def test_server_text_cannot_hide_a_journal_entry_or_control_a_terminal(
     monkeypatch.setattr(log, "_logger", None)
     monkeypatch.setattr(log, "_level", log.INFO)
     monkeypatch.setattr(redaction, "_secrets", [])
-    log.hide("app-canary-key")
+    log.add_secret("app-canary-key")
     log.set_up(log_format="journal", level=log.INFO, job="a")
     log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
     assert log._logger is not None

@@ -264,7 +264,7 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     job: Job, receiver: Receiver, manner: str, key: str, code: int
 ) -> None:
     receiver.manner = manner
-    job.command.patches["dify_job.run.notifications:LIMIT"] = 1.0
+    job.command.patches["dify_job.run.notifications:TIME_LIMIT"] = 1.0
     began = time.monotonic()
     ran = job(key=key)
     assert time.monotonic() - began < 60, "not as long as the receiver"
@@ -289,7 +289,7 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
     job: Job, receiver: Receiver, server: FakeDify
 ) -> None:
     receiver.manner = "silent"
-    job.command.patches["dify_job.run.notifications:LIMIT"] = 1.0
+    job.command.patches["dify_job.run.notifications:TIME_LIMIT"] = 1.0
     process = job.start(key="app-slow")
     began = time.monotonic()
     ran = job.command.signal_when(process, lambda: server.runs and receiver.pings)
@@ -300,7 +300,11 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
 def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: FakeDify) -> None:
     receiver.manner = "silent"
     job.command.patches |= dict.fromkeys(
-        ("dify_job.run.notifications:LIMIT", "dify_job.run.notifications:_ANSWER"), 1000.0
+        (
+            "dify_job.run.notifications:TIME_LIMIT",
+            "dify_job.run.notifications:_ANSWER_TIMEOUT",
+        ),
+        1000.0,
     )
     process = job.start(key="app-slow")
     wait_until(lambda: server.runs and receiver.pings)

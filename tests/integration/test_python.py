@@ -129,7 +129,7 @@ def test_secrets_of_simultaneous_runs_are_redacted(monkeypatch: pytest.MonkeyPat
 
     def hide(number: int) -> None:
         for each in range(50):
-            log.hide(f"secret-{number}-{each}-", is_key=True)
+            log.add_secret(f"secret-{number}-{each}-", is_key=True)
 
     run_in_threads(hide)
     assert len(redaction._secrets) == len(redaction._keys) == 400

@@ -80,7 +80,7 @@ def replay(server: FakeDify, recording: Recording) -> Result:
     )
     context = RunContext(time.monotonic(), EventQueue(), limits=LIMITS)
     engine = Engine(RunSpec(job, Secret(KEY), {}, context), None, RunObserver())
-    return engine.conclude(engine.carry_out({}, {}))
+    return engine.conclude(engine.start_and_follow({}, {}))
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")

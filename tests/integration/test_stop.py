@@ -19,7 +19,7 @@ def hanging(home: Home) -> socket.socket:
     port = listener.getsockname()[1]
     home.configure(CONFIG.replace("127.0.0.1:9", f"127.0.0.1:{port}") + 'timeout = "10min"\n')
     base = home.path / "state/dify-job"
-    home.first = f"from dify_job.state import places; places.SYSTEM_BASE = Path({str(base)!r})"
+    home.first = f"from dify_job.state import directories; directories.SYSTEM_BASE = Path({str(base)!r})"
     return listener
 
 

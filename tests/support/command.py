@@ -71,7 +71,7 @@ class Command:
     home: Path
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
-    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifications:_PAUSE": 0.05})
+    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifications:_RETRY_PAUSE": 0.05})
     started: list[Process] = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -332,7 +332,7 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
         exec(order.get("first", ""), {})
         limits: dict[str, Any] = order.get("limits", {})
         run._LIMITS = RunLimits(**{name: _patch(one) for name, one in limits.items()})
-        run._BEGAN = time.monotonic()
+        run._STARTED = time.monotonic()
         sys.argv = ["dify-job", *order["args"]]
         main.main(order["args"])
     except BaseException:  # noqa: BLE001 - the fork must never run code of the server

@@ -56,9 +56,9 @@ class Home:
         booted = "/" if self.booted else "/nowhere"
         return (
             "import sys; from pathlib import Path; from dify_job.schedulers import cron, systemctl\n"
-            "from dify_job.state import places\n"
+            "from dify_job.state import directories\n"
             f"systemctl._BOOTED = Path({booted!r}); cron._SPOOLS = ()\n"
-            f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n"
+            f"directories.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n"
             f"from dify_job.system import user; user.account_home = Path.home\n{self.first}\n"
         )
 

@@ -24,15 +24,15 @@ def job_spec(job: str = "daily", **changes: object) -> JobSpec:
 
 def install(scheduler: Backend, *specs: JobSpec, start: bool | None = None) -> tuple[InstallResult, ...]:
     options = InstallOptions(start=start)
-    return installation.carry_out(scheduler, lambda: scheduler.plan_install(specs, options)).results
+    return installation.apply_plan(scheduler, lambda: scheduler.plan_install(specs, options)).results
 
 
 def uninstall(scheduler: Backend, *jobs: str) -> tuple[InstallResult, ...]:
-    return installation.carry_out(
+    return installation.apply_plan(
         scheduler, lambda: scheduler.plan_install((), InstallOptions(), jobs)
     ).results
 
 
 def pause(scheduler: Backend, job: str, *, paused: bool) -> InstallResult:
-    (result,) = installation.carry_out(scheduler, lambda: scheduler.plan_pause([job], paused=paused)).results
+    (result,) = installation.apply_plan(scheduler, lambda: scheduler.plan_pause([job], paused=paused)).results
     return result

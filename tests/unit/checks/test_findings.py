@@ -12,7 +12,7 @@ import pytest
 
 from dify_job.checks import machine, program, server, service, settings
 from dify_job.checks.context import HostContext
-from dify_job.checks.finding import place_of
+from dify_job.checks.finding import location_of
 from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
@@ -75,7 +75,7 @@ def test_certificate_expiring_within_two_weeks_is_a_warning(days: int, level: Se
     ],
 )
 def test_fix_names_the_file_and_line_of_a_setting(origins: dict[str, Origin], key: str, place: str) -> None:
-    assert place_of(make_job(origins=origins), key) == place
+    assert location_of(make_job(origins=origins), key) == place
 
 
 def test_fix_for_unencrypted_transport_names_the_origin_of_base_url() -> None:
@@ -163,23 +163,23 @@ def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
     monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
-    assert servers.look(make_job("https://gone"), key) == AppProbe(failure=NoAnswer("no answer"))
-    assert servers.look(make_job("https://gone"), Secret("app-another-0123456789")) == AppProbe(
+    assert servers.probe(make_job("https://gone"), key) == AppProbe(failure=NoAnswer("no answer"))
+    assert servers.probe(make_job("https://gone"), Secret("app-another-0123456789")) == AppProbe(
         failure=NoAnswer("no answer")
     )
     assert len(asked) == 1
-    assert servers.look(make_job("https://a"), key) is not None
-    assert servers.look(make_job("https://a"), key) is not None
+    assert servers.probe(make_job("https://a"), key) is not None
+    assert servers.probe(make_job("https://a"), key) is not None
     assert len(asked) == 2
-    assert servers.look(make_job("https://b"), key) is None
+    assert servers.probe(make_job("https://b"), key) is None
     assert clock[0] <= 30
 
 
 def test_file_that_one_job_lacks_is_no_fault_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "probe_app", lambda *_, **__: AppProbe(version="1.14.2"))
     servers, key = Servers(), Secret("app-0123456789abcdef")
-    assert servers.look(make_job(ca_file=Path("/nowhere.pem")), key) is None
-    assert servers.look(make_job(), key) == AppProbe(version="1.14.2")
+    assert servers.probe(make_job(ca_file=Path("/nowhere.pem")), key) is None
+    assert servers.probe(make_job(), key) == AppProbe(version="1.14.2")
 
 
 def test_bytecode_counts_only_if_it_matches_the_source(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
         == "the job is installed twice (cron (user) and cron (system)), so it runs twice each time"
     )
     elsewhere = HostContext.of(make_job(), config, [machines], NOW)
-    assert elsewhere.one == machines[1]
+    assert elsewhere.installed_job == machines[1]
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])

@@ -30,7 +30,7 @@ JOB = Job(name="daily", base_url="http://x/v1", key=KeySource(), schedule=Schedu
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Scope, "base", property(lambda _: tmp_path))
     monkeypatch.setattr(past_runs, "_booted_at", lambda now: now - timedelta(days=40))
-    monkeypatch.setattr(past_runs, "_suspended", lambda: timedelta(0))
+    monkeypatch.setattr(past_runs, "_suspended_time", lambda: timedelta(0))
     return tmp_path
 
 
@@ -84,7 +84,7 @@ def test_every_record_counts_as_a_start(outcome: str) -> None:
         replace(INSTALLED, since=None),
         replace(INSTALLED, enabled=None),
         replace(INSTALLED, running=True),
-        replace(INSTALLED, backend="systemd", ending=UnitResult(unit="u", began=LAST, ended=LAST)),
+        replace(INSTALLED, backend="systemd", unit_result=UnitResult(unit="u", began=LAST, ended=LAST)),
     ],
 )
 def test_paused_new_running_or_systemd_started_job_has_no_finding(one: InstalledJob) -> None:
@@ -105,7 +105,7 @@ def test_machine_that_was_off_has_no_finding(base: Path, monkeypatch: pytest.Mon
 
 def test_in_flight_record_of_a_killed_run_counts_as_a_start(base: Path) -> None:
     (base / "daily").mkdir()
-    left = {
+    abandoned = {
         "run": "r",
         "user": "u",
         "base_url": "b",
@@ -113,7 +113,7 @@ def test_in_flight_record_of_a_killed_run_counts_as_a_start(base: Path) -> None:
         "deadline": 0.0,
         "boot": "",
     }
-    (base / "daily/in-flight.json").write_text(json.dumps({**left, "boot_deadline": 0.0}))
+    (base / "daily/in-flight.json").write_text(json.dumps({**abandoned, "boot_deadline": 0.0}))
     assert check() is None
 
 
@@ -135,4 +135,4 @@ def test_boot_of_a_container_is_the_start_of_its_first_process(
     assert timedelta(seconds=29) < past_runs._booted_at(NOW) - kernel < timedelta(seconds=31)
     stat.write_text("1 (half")
     assert abs(past_runs._booted_at(NOW) - kernel) < timedelta(seconds=1)
-    assert past_runs._suspended() >= timedelta(0)
+    assert past_runs._suspended_time() >= timedelta(0)

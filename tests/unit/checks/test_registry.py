@@ -10,7 +10,7 @@ import pytest
 from dify_job.checks import registry
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import fail, ok, warn
-from dify_job.checks.registry import Check, Needs, examine, rejections
+from dify_job.checks.registry import Check, Needs, rejections, run_checks
 from dify_job.config.loader import load_config
 from dify_job.config.model import Origin, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
@@ -59,7 +59,7 @@ def test_checks_are_selected_by_their_needs(context: HostContext, monkeypatch: p
         ({"choose": lambda check: check.blocking}, ["config"]),
     ):
         ran.clear()
-        found = list(examine(context, **options))
+        found = list(run_checks(context, **options))
         assert ran == [problem.name for problem in found] == expected
 
 
@@ -74,7 +74,7 @@ def test_check_is_skipped_after_a_failure_that_it_depends_on(
         Check("d", lambda _: ok("a warning is no obstacle"), after=("c",)),
     )
     monkeypatch.setattr(registry, "CHECKS", made)
-    assert [problem.name for problem in examine(context)] == ["a", "c", "d"]
+    assert [problem.name for problem in run_checks(context)] == ["a", "c", "d"]
 
 
 def test_checks_of_the_config_do_not_access_the_host(
@@ -87,7 +87,7 @@ def test_checks_of_the_config_do_not_access_the_host(
         monkeypatch.setattr(HostContext, name, property(refuse))
     monkeypatch.setattr(subprocesses, "run", refuse)
     monkeypatch.setattr(systemctl, "is_booted", refuse)
-    assert [problem.name for problem in examine(context, Needs.CONFIG)] == ["config", "key"]
+    assert [problem.name for problem in run_checks(context, Needs.CONFIG)] == ["config", "key"]
 
 
 def test_rejected_input_names_file_and_line_of_its_setting(context: HostContext) -> None:

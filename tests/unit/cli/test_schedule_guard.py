@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.cli.schedule_guard import has_handler, held_back, jitter
+from dify_job.cli.schedule_guard import has_handler, jitter, skip_reason
 from dify_job.config.model import Job, KeySource, Notify, ScheduleConfig
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
@@ -40,38 +40,38 @@ def _under_cron(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_second_tick_of_an_interval_is_not_due(state: JobState) -> None:
     every_day = job(every=86400.0)
-    assert held_back(every_day, state, scheduled=False, if_due=True) is None, "by hand, for the first time"
-    assert held_back(every_day, state, scheduled=True, if_due=True) is not None
+    assert skip_reason(every_day, state, scheduled=False, if_due=True) is None, "by hand, for the first time"
+    assert skip_reason(every_day, state, scheduled=True, if_due=True) is not None
 
 
 def test_start_by_hand_is_never_held_back(state: JobState, monkeypatch: pytest.MonkeyPatch) -> None:
     every_day = job(every=86400.0)
-    held_back(every_day, state, scheduled=False, if_due=True)
+    skip_reason(every_day, state, scheduled=False, if_due=True)
     monkeypatch.setenv("DIFY_JOB_TIMER", TIMER)
-    assert held_back(every_day, state, scheduled=True, if_due=True) is None
+    assert skip_reason(every_day, state, scheduled=True, if_due=True) is None
     monkeypatch.setenv("TRIGGER_UNIT", TIMER)
-    assert held_back(every_day, state, scheduled=True, if_due=True) is not None
+    assert skip_reason(every_day, state, scheduled=True, if_due=True) is not None
 
 
 def test_run_that_a_caller_asked_for_is_not_held_back(state: JobState) -> None:
     every_day = job(every=86400.0)
-    held_back(every_day, state, scheduled=False, if_due=True)
-    request_file.ask(state)
-    assert held_back(every_day, state, scheduled=True, if_due=True) is None
+    skip_reason(every_day, state, scheduled=False, if_due=True)
+    request_file.write_request(state)
+    assert skip_reason(every_day, state, scheduled=True, if_due=True) is None
 
 
 def test_late_start_is_skipped_and_recorded(state: JobState) -> None:
     leap_day = job(cron="0 0 29 2 *", max_late=60.0)
-    why = held_back(leap_day, state, scheduled=True, if_due=False)
+    why = skip_reason(leap_day, state, scheduled=True, if_due=False)
     assert why is not None
     [run] = [json.loads(line) for line in (state.directory / "history.jsonl").read_text().splitlines()]
     assert (run["outcome"], run["exit_code"], why in run["message"]) == ("skipped", 0, True)
-    assert held_back(job(cron="0 0 29 2 *"), state, scheduled=True, if_due=False) is None
+    assert skip_reason(job(cron="0 0 29 2 *"), state, scheduled=True, if_due=False) is None
 
 
 def test_due_needs_a_record() -> None:
     with pytest.raises(JobError) as caught:
-        held_back(job(every=86400.0), None, scheduled=False, if_due=True)
+        skip_reason(job(every=86400.0), None, scheduled=False, if_due=True)
     assert caught.value.outcome is Outcome.CONFIG
 
 
@@ -79,9 +79,9 @@ def test_unwritable_record_prevents_the_run(state: JobState, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(JobState, "put_tick", full)
+    monkeypatch.setattr(JobState, "put_last_due", full)
     with pytest.raises(JobError) as caught:
-        held_back(job(every=86400.0), state, scheduled=False, if_due=True)
+        skip_reason(job(every=86400.0), state, scheduled=False, if_due=True)
     assert caught.value.outcome is Outcome.CANNOT_WRITE
 
 

@@ -19,7 +19,7 @@ def test_request_of_curl_is_parsed() -> None:
     request = read_head(head)
     assert (request.method, request.path) == ("POST", "/api/dify/scheduler/start")
     assert request.query == {"interval_hours": "2", "job": "daily"}
-    assert (request.fields["host"], request.length, request.waits) == ("localhost:8000", 2, False)
+    assert (request.fields["host"], request.length, request.expects_continue) == ("localhost:8000", 2, False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from dify_job.compat import listener
 from dify_job.compat.auth import Peer
 from dify_job.compat.http_request import HttpError
-from dify_job.compat.listener import MOST_PER_PEER, is_listening, listen
+from dify_job.compat.listener import MAX_REQUESTS_PER_PEER, is_listening, listen
 from tests.support.http_calls import read_response
 
 GOOD, BAD = 1000, 2000
@@ -24,7 +24,7 @@ class ListenerThread:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.uids: dict[int, int] = {}
-        self.turned_away: list[int] = []
+        self.on_rejected: list[int] = []
         self._gate_read, self._gate = os.pipe()
         monkeypatch.setattr(listener, "peer_of", self._peer)
         self.thread = threading.Thread(target=self._go, daemon=True)
@@ -47,7 +47,7 @@ class ListenerThread:
                 os._exit(0)
 
         listen(
-            self.socket, admit, answer, lambda _, refused: self.turned_away.append(refused.status), idle=0.5
+            self.socket, admit, answer, lambda _, refused: self.on_rejected.append(refused.status), idle=0.5
         )
 
     def connect(self, uid: int, send: bytes = b"") -> socket.socket:
@@ -79,15 +79,15 @@ def test_unauthorised_connections_do_not_delay_authorised_ones(running: Listener
     assert time.monotonic() - began < 60
     for other in others:
         assert b" 403 " in read_response(other)
-    assert running.turned_away == [403] * 100
+    assert running.on_rejected == [403] * 100
 
 
 def test_each_user_has_a_limit_of_its_own(running: ListenerThread) -> None:
-    waiting = [running.connect(GOOD, b"wait") for _ in range(MOST_PER_PEER)]
+    waiting = [running.connect(GOOD, b"wait") for _ in range(MAX_REQUESTS_PER_PEER)]
     assert b" 429 " in read_response(running.connect(GOOD, b"go"))
     assert read_response(running.connect(GOOD + 1, b"go")) == b"done"
-    running.open_gate(MOST_PER_PEER)
-    assert [read_response(client) for client in waiting] == [b"done"] * MOST_PER_PEER
+    running.open_gate(MAX_REQUESTS_PER_PEER)
+    assert [read_response(client) for client in waiting] == [b"done"] * MAX_REQUESTS_PER_PEER
     assert _soon(lambda: read_response(running.connect(GOOD, b"go")) == b"done")
 
 

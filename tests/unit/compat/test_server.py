@@ -73,7 +73,7 @@ def test_body_is_awaited_up_to_its_length(pair: tuple[socket.socket, socket.sock
 def test_slow_head_times_out(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchanging, "_HEAD_WITHIN", 0.6)
+    monkeypatch.setattr(exchanging, "_HEAD_TIMEOUT", 0.6)
     serve(pair)
     began = time.monotonic()
 
@@ -93,7 +93,7 @@ def test_slow_head_times_out(
 def test_missing_body_times_out(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchanging, "_BODY_WITHIN", 0.3)
+    monkeypatch.setattr(exchanging, "_BODY_TIMEOUT", 0.3)
     serve(pair)
     pair[0].sendall(CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\nab"))
     assert read_response(pair[0]).startswith(b"HTTP/1.1 408 ")

@@ -7,7 +7,7 @@ import pytest
 
 from dify_job.config.loader import load_config
 from dify_job.config.model import Config, Job, KeySource
-from dify_job.config.permissions import fault_of_file
+from dify_job.config.permissions import file_error
 from dify_job.config.secrets import read_key
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
@@ -139,12 +139,12 @@ def test_env_file_is_checked_and_read_through_one_descriptor(monkeypatch: pytest
     Path(".env").write_text("DIFY_API_KEY=app-good\n")
 
     def exchange(path: Path, opened: os.stat_result, place: int | Path, *, private: bool) -> str | None:
-        fault = fault_of_file(path, opened, place, private=private)
+        fault = file_error(path, opened, place, private=private)
         Path(".env").unlink()
         Path(".env").write_text("DIFY_API_KEY=app-evil\n")
         return fault
 
-    monkeypatch.setattr("dify_job.config.environment.fault_of_file", exchange)
+    monkeypatch.setattr("dify_job.config.environment.file_error", exchange)
     assert key_of(load_default().jobs["default"]) == "app-good"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.config.permissions import check_place_of_secret, fault_of_directories, fault_of_file
+from dify_job.config.permissions import check_secret_path, directories_error, file_error
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 
@@ -49,7 +49,7 @@ def fault(tmp_path: Path, mode: int, *, private: bool = False) -> str | None:
     real = path.stat()
     values = list(real)
     values[0], values[4], values[5] = (real.st_mode & ~0o7777) | mode, OWNER, GROUP
-    return fault_of_file(path, os.stat_result(values), path, private=private)
+    return file_error(path, os.stat_result(values), path, private=private)
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o660, 0o644])
@@ -102,10 +102,10 @@ def test_directory_in_which_a_key_can_be_replaced_is_rejected_with_a_fix(tmp_pat
     place.mkdir()
     place.chmod(0o777)
     key = place / "not yet there" / "a.key"
-    assert "other users can change files" in str(fault_of_directories(key))
+    assert "other users can change files" in str(directories_error(key))
     with pytest.raises(JobError) as raised:
-        check_place_of_secret(key)
+        check_secret_path(key)
     assert raised.value.outcome is Outcome.CONFIG
     assert f"chmod go-w '{place}'" in str(raised.value.hint)
     place.chmod(0o1777)
-    check_place_of_secret(key)
+    check_secret_path(key)

@@ -7,7 +7,7 @@ import pytest
 
 from dify_job.config.model import ScheduleConfig
 from dify_job.config.schema import FIELDS
-from dify_job.schedule.schedule_lines import in_words
+from dify_job.schedule.schedule_lines import schedule_text
 from dify_job.system.timespan import TimeSpan, format_timespan, timespan, timespan_text
 
 SPANS = ("timeout", "connect_timeout", "idle_timeout", "wait_network", "every", "jitter", "max_late")
@@ -53,7 +53,7 @@ def test_time_span_is_shown_as_written(text: str) -> None:
     assert timespan_text(span) == text
     assert timespan(span) is span
     schedule = ScheduleConfig(every=span)
-    assert in_words(schedule) == f"every {text}"
+    assert schedule_text(schedule) == f"every {text}"
     assert schedule._asdict()["every"] == span
     assert json.dumps(span) == json.dumps(float(span))
 

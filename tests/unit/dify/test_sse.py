@@ -122,7 +122,7 @@ def test_skipping_changes_no_event_at_any_cut(lines: list[bytes], end: bytes, cu
 
 def test_skipped_text_chunks_are_neither_split_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
-    monkeypatch.setattr("dify_job.dify.models.loads_whole", decoded.append)
+    monkeypatch.setattr("dify_job.dify.models.loads_answer", decoded.append)
     event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
     assert list(Parser(skip=IRRELEVANT_LINES).feed(event * 1000)) == []
     for cut in range(len(event)):

@@ -9,7 +9,7 @@ from dify_job.log import redaction
 def test_secret_is_redacted_in_every_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
-    log.hide('a"b\\c d/é', is_key=True)
+    log.add_secret('a"b\\c d/é', is_key=True)
     for shown in (
         'a"b\\c d/é',
         json.dumps({"x": 'a"b\\c d/é'}),
@@ -24,8 +24,8 @@ def test_redacted_result_is_valid_json_for_any_secret(monkeypatch: pytest.Monkey
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
     for secret in ("true", "null", "1234", "success", "message"):
-        log.hide(secret)
-    log.hide("app-key-1", is_key=True)
+        log.add_secret(secret)
+    log.add_secret("app-key-1", is_key=True)
     value = {
         "success": True,
         "message": "null 1234",

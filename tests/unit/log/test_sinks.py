@@ -42,7 +42,7 @@ def test_full_pipe_does_not_block(pipe: tuple[int, int]) -> None:
         writer.write(b"x" * 999 + b"\n")
     assert time.monotonic() - began < 60
     assert writer.lost > 700
-    assert not writer.has_room()
+    assert not writer.is_ready()
     assert (
         not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
     )  # other processes share the open file description
@@ -56,7 +56,7 @@ def test_held_lines_arrive_in_order_once_the_reader_reads(pipe: tuple[int, int])
     for line in lines:
         writer.write(line)
     read = b""
-    while not writer.has_room():
+    while not writer.is_ready():
         read += read_all(reader)
     assert read + read_all(reader) == b"".join(lines)
     assert writer.lost == 0
@@ -72,7 +72,7 @@ def test_flag_fallback_restores_the_flags(pipe: tuple[int, int], monkeypatch: py
         patched.setattr(os, "open", refuse)
         writer = NonBlockingWriter(fd)
     writer.write(b"x" * 100_000)
-    assert not writer.has_room()
+    assert not writer.is_ready()
     assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
 
 
@@ -98,7 +98,7 @@ def test_lost_lines_are_counted_on_a_full_disk() -> None:
         writer = NonBlockingWriter(full.fileno())
         writer.write(b"one\ntwo\n")
         assert writer.lost == 2
-        assert writer.has_room()
+        assert writer.is_ready()
 
 
 def test_lost_lines_are_reported(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_lost_lines_are_reported(pipe: tuple[int, int], monkeypatch: pytest.Monk
     lost = writer.lost
     assert lost
     read = b""
-    while not writer.has_room():
+    while not writer.is_ready():
         read += read_all(reader)
     read += read_all(reader)
     log.info("read again")
@@ -132,8 +132,8 @@ def test_stuck_daemon_delays_the_first_message_alone(tmp_path: Path) -> None:
     sent = [sink.send(b"x" * 1000) for _ in range(2000)]
     assert time.monotonic() - began < 60
     assert sink.lost == sent.count(False) > 1000
-    assert not sink.has_room()
-    while not sink.has_room():
+    assert not sink.is_ready()
+    while not sink.is_ready():
         daemon.recv(2000)
     assert sink.send(b"taken")
     assert not sink.stuck

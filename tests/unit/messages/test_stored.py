@@ -81,7 +81,7 @@ def test_stored_message_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stored_values_have_no_secret() -> None:
-    log.hide("s3cret-key-1234")
+    log.add_secret("s3cret-key-1234")
     outcome = decide(ApiError(401, "unauthorized", "no s3cret-key-1234 here"))
     record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).record.as_record()
     assert "s3cret" not in json.dumps(record)

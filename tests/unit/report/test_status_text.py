@@ -47,7 +47,7 @@ def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) 
         *host(10).jobs,
         job_status("running", records("running", 20), running=True, running_since=NOW - timedelta(minutes=2)),
         job_status("paused", records("p", 20), installed=installed("paused", paused=True)),
-        job_status(LONG[:-1], past("cannot-write"), sync=Sync.OUTDATED, found=("x " * 80,)),
+        job_status(LONG[:-1], past("cannot-write"), sync=Sync.OUTDATED, other_problems=("x " * 80,)),
         configured_status("absent", None, NOW),
     )
     text = text_of(
@@ -102,7 +102,7 @@ def test_running_job_shows_elapsed_and_usual_time() -> None:
         ({"sync": Sync.OUTDATED}, "sudo dify-job install a"),
         ({"sync": Sync.EDITED}, "sudo dify-job install a --diff"),
         ({"sync": Sync.ORPHAN}, "sudo dify-job uninstall a"),
-        ({"found": ("its timer is masked",)}, "its timer is masked"),
+        ({"other_problems": ("its timer is masked",)}, "its timer is masked"),
         ({"config_error": "broken"}, "the job's configuration has an error (shown above)"),
         ({"installed": installed("a", paused=True)}, "paused"),
         ({"installed": installed("a", enabled=False)}, "not enabled"),

@@ -15,7 +15,7 @@ from dify_job.config.readers import expect as expectations
 from dify_job.dify.models import WorkflowRun
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
-from dify_job.run.assertions import apply_assertions, fault_of, shown, type_of
+from dify_job.run.assertions import apply_assertions, assertion_error, shown, type_of
 from dify_job.run.outcome import RunOutcome
 
 OUTPUTS = {
@@ -38,7 +38,7 @@ json_values = st.recursive(
 
 def fault(path: str, wanted: Any) -> str | None:
     [(at, expectation)] = expectations({path: wanted}).items()
-    return fault_of({"outputs": OUTPUTS, "status": "succeeded"}, at, expectation)
+    return assertion_error({"outputs": OUTPUTS, "status": "succeeded"}, at, expectation)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_violated_expectation_is_reported_with_the_actual_value(
 def test_catastrophic_regular_expression_times_out() -> None:
     began = time.monotonic()
     wanted = Expectation(regex="(a+)+$")
-    found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
+    found = assertion_error({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
     assert found == "the search for '(a+)+$' in outputs.a took longer than 5 s"
     assert time.monotonic() - began < 60
 
@@ -99,8 +99,8 @@ def test_catastrophic_regular_expression_times_out() -> None:
 @given(value=json_values)
 def test_every_value_equals_itself_and_has_one_type(value: Any) -> None:
     copy = json.loads(json.dumps(value))
-    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(equals=(value,))) is None
-    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(type=(type_of(value),))) is None
+    assert assertion_error({"outputs": {"a": copy}}, "outputs.a", Expectation(equals=(value,))) is None
+    assert assertion_error({"outputs": {"a": copy}}, "outputs.a", Expectation(type=(type_of(value),))) is None
     assert len(shown(value)) <= 60
 
 
@@ -113,8 +113,10 @@ def test_dates_of_toml_are_texts_at_any_depth(tmp_path: Path) -> None:
     job = load_config(path).jobs["a"]
     texts = ["2026-01-01", {"at": "07:30:00"}]
     assert job.inputs == {"x": texts}
-    assert fault_of({"outputs": {"a": texts}}, "outputs.a", job.expect["outputs.a"]) is None
-    assert "is [1], not" in str(fault_of({"outputs": {"a": [1]}}, "outputs.a", job.expect["outputs.a"]))
+    assert assertion_error({"outputs": {"a": texts}}, "outputs.a", job.expect["outputs.a"]) is None
+    assert "is [1], not" in str(
+        assertion_error({"outputs": {"a": [1]}}, "outputs.a", job.expect["outputs.a"])
+    )
 
 
 def test_expectations_apply_to_successes_and_all_violations_are_reported() -> None:

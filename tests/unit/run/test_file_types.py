@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.dify.form import FormField
-from dify_job.run.files import InputFile, fault_of, file_type, find_files, mime_type_of
+from dify_job.run.files import InputFile, file_type, find_files, mime_type_of, rejection_reason
 
 DOCUMENTS = FormField(
     variable="f", kind="file", allowed_types=("document",), allowed_methods=("local_file", "remote_url")
@@ -25,9 +25,9 @@ def test_type_does_not_depend_on_mime_tables_of_the_machine(
         monkeypatch.setattr(mimetypes, "guess_type", lambda *_: ("application/x-other", None))
         assert find_files({"f": [str(tmp_path / name)]})["f"] == (file,)
         assert file_type(file, DOCUMENTS) == kind
-        assert (fault_of(file, DOCUMENTS, {}) is None) == (kind == "document")
+        assert (rejection_reason(file, DOCUMENTS, {}) is None) == (kind == "document")
 
 
 def test_url_with_unknown_extension_is_left_to_the_server() -> None:
     file = InputFile("f", "a.rst", mime_type_of("a.rst"), url="https://example.com/a.rst")
-    assert fault_of(file, DOCUMENTS, {}) is None
+    assert rejection_reason(file, DOCUMENTS, {}) is None

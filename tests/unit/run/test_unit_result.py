@@ -153,18 +153,18 @@ def test_only_statuses_of_systemd_mean_not_started() -> None:
 
 
 def test_killed_run_without_a_unit_is_in_history_and_is_the_last() -> None:
-    left = left_at(BEGAN)
+    abandoned = left_at(BEGAN)
     not_run = YESTERDAY._replace(
         call_time=(BEGAN + timedelta(hours=1)).isoformat(), outcome="busy", exit_code=75
     )
-    runs = with_unit_result((YESTERDAY, not_run), None, left)
+    runs = with_unit_result((YESTERDAY, not_run), None, abandoned)
     assert [run.outcome for run in runs] == [YESTERDAY.outcome, "killed", "busy"]
-    assert (runs[1].run_id, runs[1].exit_code) == (left.workflow_run_id, None)
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, left) == runs[1]
+    assert (runs[1].run_id, runs[1].exit_code) == (abandoned.workflow_run_id, None)
+    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, abandoned) == runs[1]
 
 
 def test_recorded_run_with_an_in_flight_record_is_listed_once() -> None:
     assert with_unit_result((YESTERDAY,), None, left_at(BEGAN)._replace(reported="unknown")) == (YESTERDAY,)
-    left = left_at(BEGAN)
-    own = YESTERDAY._replace(call_time=left.started, outcome="unknown", exit_code=74)
-    assert with_unit_result((own,), None, left) == (own,)
+    abandoned = left_at(BEGAN)
+    own = YESTERDAY._replace(call_time=abandoned.started, outcome="unknown", exit_code=74)
+    assert with_unit_result((own,), None, abandoned) == (own,)

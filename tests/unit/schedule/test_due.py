@@ -38,7 +38,7 @@ def simulate(
     lag: float = 2.0,
 ) -> list[datetime]:
     """Simulate the starts by cron, and return the runs in UTC; `lag` is seconds from start to decision."""
-    ticks = schedule_lines.cron_ticks(times)
+    ticks = schedule_lines.cron_lines(times)
     assert ticks.if_due
     runs: list[datetime] = []
     last: datetime | None = None
@@ -49,7 +49,7 @@ def simulate(
         if not awake(at):
             continue
         decision = due.decide(times, at + timedelta(seconds=lag), last)
-        last = decision.mark or last
+        last = decision.new_last_due or last
         if decision.due:
             runs.append(at)
     return runs
@@ -72,7 +72,7 @@ CALENDARS = [
 ]
 
 
-@pytest.mark.parametrize("times", CALENDARS, ids=schedule_lines.in_words)
+@pytest.mark.parametrize("times", CALENDARS, ids=schedule_lines.schedule_text)
 @pytest.mark.parametrize(
     "start", [datetime(2026, 9, 28, 9, 17, tzinfo=UTC), datetime(2027, 3, 5, 9, 17, tzinfo=UTC)]
 )
@@ -93,7 +93,7 @@ def outage(at: datetime) -> bool:
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu"), ScheduleConfig(every=7 * 3600.0)],
-    ids=schedule_lines.in_words,
+    ids=schedule_lines.schedule_text,
 )
 def test_missed_runs_of_an_outage_are_not_caught_up(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
@@ -106,7 +106,7 @@ def test_missed_runs_of_an_outage_are_not_caught_up(times: ScheduleConfig) -> No
         ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu", catch_up=True),
         ScheduleConfig(every=7 * 3600.0, catch_up=True),
     ],
-    ids=schedule_lines.in_words,
+    ids=schedule_lines.schedule_text,
 )
 def test_catch_up_starts_one_run_after_an_outage(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
@@ -162,29 +162,29 @@ def test_start_missed_by_cron_is_no_lost_run() -> None:
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 9 * * *", timezone="Asia/Tokyo")],
-    ids=schedule_lines.in_words,
+    ids=schedule_lines.schedule_text,
 )
 def test_first_start_runs_nothing_and_begins_the_interval(times: ScheduleConfig) -> None:
     now = START.replace(hour=10, minute=0)
     decision = due.decide(times, now, None)
     assert not decision.due
-    assert decision.mark is not None
-    assert now - HOUR < decision.mark <= now
+    assert decision.new_last_due is not None
+    assert now - HOUR < decision.new_last_due <= now
 
 
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 * * * *", timezone="Asia/Tokyo")],
-    ids=schedule_lines.in_words,
+    ids=schedule_lines.schedule_text,
 )
 def test_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: ScheduleConfig) -> None:
     decision = due.decide(times, START, datetime(2098, 1, 1, tzinfo=UTC))
     assert not decision.due
     assert "the system clock was set back" in decision.why
-    assert decision.mark is not None
-    assert decision.mark <= START
+    assert decision.new_last_due is not None
+    assert decision.new_last_due <= START
     later = START.replace(minute=0) + 8 * HOUR
-    assert due.decide(times, later, decision.mark).due
+    assert due.decide(times, later, decision.new_last_due).due
 
 
 @given(
@@ -195,7 +195,7 @@ def test_step_back_of_the_clock_repeats_no_run(step: int, times: ScheduleConfig)
     ran = START.replace(hour=10, minute=0, second=1)
     first = due.decide(times, ran, ran - timedelta(hours=7, seconds=1))
     assert first.due
-    again = due.decide(times, ran + timedelta(seconds=step), first.mark)
+    again = due.decide(times, ran + timedelta(seconds=step), first.new_last_due)
     assert not again.due
 
 
@@ -212,9 +212,9 @@ def test_runs_of_an_interval_are_at_least_an_interval_apart(
     for gap in gaps:
         now += timedelta(seconds=gap)
         decision = due.decide(times, now, last)
-        last = decision.mark or last
+        last = decision.new_last_due or last
         if decision.due:
-            points.append(decision.mark)
+            points.append(decision.new_last_due)
     assert len(points) == len(set(points))
     assert all((after - before).total_seconds() >= hours * 3600 for before, after in pairwise(points))  # type: ignore[operator]
 

@@ -32,7 +32,7 @@ from tests.support.schedules import NOW
     ],
 )
 def test_interval_becomes_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
-    ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=every))
+    ticks = schedule_lines.systemd_lines(ScheduleConfig(every=every))
     assert sorted(ticks.lines) == sorted(lines)
     assert ticks.if_due is if_due
 
@@ -40,7 +40,7 @@ def test_interval_becomes_calendars(every: float, lines: tuple[str, ...], if_due
 @pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801, 1e10])
 def test_interval_without_a_short_list_is_rejected_with_the_nearest_exact_ones(every: float) -> None:
     with pytest.raises(JobError) as refused:
-        schedule_lines.cron_ticks(ScheduleConfig(every=every))
+        schedule_lines.cron_lines(ScheduleConfig(every=every))
     named = re.findall(r"\d+\w+(?: \d+\w+)*", refused.value.hint or "")
     assert named
     assert refused.value.outcome == "rejected"
@@ -49,7 +49,7 @@ def test_interval_without_a_short_list_is_rejected_with_the_nearest_exact_ones(e
 @pytest.mark.parametrize("every", [s for s in range(60, 86401, 60) if 86400 % s == 0])
 def test_divisor_of_a_day_elapses_exactly_at_the_interval(every: int) -> None:
     try:
-        ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=float(every)))
+        ticks = schedule_lines.systemd_lines(ScheduleConfig(every=float(every)))
     except JobError:
         return  # too many lines; the error names the nearest intervals
     found = list(islice(OnCalendar("\n".join(line[:-4] for line in ticks.lines), NOW), 200))

@@ -25,7 +25,7 @@ EXPRESSIONS = [
 def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
     expression: str,
 ) -> None:
-    line = oncalendar_expr.explicit(expression)
+    line = oncalendar_expr.without_steps(expression)
     assert "/" not in line.split("~")[0].partition(" Europe/")[0].partition(" Asia/")[0]
     expected = by_systemd(expression, 12)
     assert expected
@@ -47,7 +47,7 @@ def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
 def test_expression_that_systemd_rejects_is_rejected(expression: str) -> None:
     assert by_systemd(expression, 1) == []
     with pytest.raises(JobError, match=re.escape(repr(expression))):
-        oncalendar_expr.explicit(expression)
+        oncalendar_expr.without_steps(expression)
 
 
 @pytest.mark.parametrize("expression", ["*-02-30", "2026-02-30", "2020-01-01", "Mon 2026-01-01", "2025-*-*"])
@@ -70,6 +70,6 @@ def test_some_of_several_dates_can_be_past() -> None:
 def test_zone_in_a_calendar_must_equal_the_timezone_setting() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
     with pytest.raises(JobError, match="contains the time zone Asia/Tokyo, but timezone is Europe/Paris"):
-        schedule_lines.systemd_ticks(twice)
+        schedule_lines.systemd_lines(twice)
     same = ScheduleConfig(calendar=("07:00 Europe/Kyiv",), timezone="Europe/Kiev")
-    assert schedule_lines.systemd_ticks(same).lines == ("07:00 Europe/Kyiv",)
+    assert schedule_lines.systemd_lines(same).lines == ("07:00 Europe/Kyiv",)

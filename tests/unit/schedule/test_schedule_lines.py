@@ -23,7 +23,7 @@ def test_crontab_lines_have_the_times_of_the_schedule(kind: str) -> None:
         else:
             times = ScheduleConfig(cron=random_cron(chance))
         try:
-            ticks = schedule_lines.cron_ticks(times)
+            ticks = schedule_lines.cron_lines(times)
         except JobError:
             continue
         want = wall_times(upcoming.run_times(times, NOW), 50)
@@ -42,7 +42,7 @@ def test_calendar_survives_conversion_to_cron_and_back() -> None:
         except JobError:
             continue
         for line in cron_expr.calendars_of(cron):
-            fields = oncalendar_expr.parsed(line)
+            fields = oncalendar_expr.parse_calendar(line)
             if len(fields.days) < 31 and len(fields.weekdays) < 7:
                 with pytest.raises(ValueError, match="when one of them matches"):
                     cron_expr.cron_of(line)
@@ -62,26 +62,26 @@ def test_cron_entry_of_another_zone_fires_at_each_minute_that_can_be_due(local: 
     ]:
         hour = "2" if zone == "America/New_York" else "9"
         minute = "30" if zone == "America/New_York" else "0"
-        ticks = schedule_lines.cron_ticks(ScheduleConfig(cron=f"{minute} {hour} * * *", timezone=zone))
+        ticks = schedule_lines.cron_lines(ScheduleConfig(cron=f"{minute} {hour} * * *", timezone=zone))
         assert ticks.if_due
         assert set(ticks.lines[0].split()[0].split(",")) == minutes, zone
 
 
 def test_equivalent_zone_needs_no_hourly_line(local: object) -> None:
     local("Europe/Kyiv")  # type: ignore[operator]
-    assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
+    assert schedule_lines.cron_lines(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
         "0 7 * * *",
     )
     local("Etc/UTC")  # type: ignore[operator]
-    assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="UTC")).lines == ("0 7 * * *",)
+    assert schedule_lines.cron_lines(ScheduleConfig(cron="0 7 * * *", timezone="UTC")).lines == ("0 7 * * *",)
 
 
 def test_schedule_without_cron_syntax_is_decided_by_the_run_or_rejected(local: object) -> None:
     local("Etc/UTC")  # type: ignore[operator]
     for expression in ("*-*~01 07:00", "Mon *-*-01..07 07:00", "2099-*-* 07:00"):
-        ticks = schedule_lines.cron_ticks(ScheduleConfig(calendar=(expression,)))
+        ticks = schedule_lines.cron_lines(ScheduleConfig(calendar=(expression,)))
         assert ticks.if_due
         assert ticks.lines == ("0 * * * *",)
     with pytest.raises(JobError, match="a cron line cannot contain seconds") as refused:
-        schedule_lines.cron_ticks(ScheduleConfig(calendar=("Mon 07:30:20 UTC",)))
+        schedule_lines.cron_lines(ScheduleConfig(calendar=("Mon 07:30:20 UTC",)))
     assert "'Mon 07:30:00 UTC'" in (refused.value.hint or "")

@@ -15,7 +15,7 @@ from tests.support.systemd_analyze import needs_systemd_analyze
 def test_upcoming_runs_of_an_interval_under_cron_use_the_local_clock(local: object) -> None:
     local("Asia/Shanghai")  # type: ignore[operator]
     times = ScheduleConfig(every=6 * 3600.0)
-    assert schedule_lines.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
+    assert schedule_lines.cron_lines(times).lines == ("0 0,6,12,18 * * *",)
     runs = [
         at.astimezone(ZoneInfo("Asia/Shanghai")).hour
         for at in islice(upcoming.run_times(times, NOW, by_cron=True), 4)

@@ -39,12 +39,12 @@ def give_acl(path: Path, uid: int, mode: int) -> None:
 def test_access_control_list_can_grant_access(open_directory: Path) -> None:
     file = open_directory / "input.pdf"
     file.touch(0o600)
-    why = access.obstacle(file, USER, os.R_OK)
+    why = access.access_error(file, USER, os.R_OK)
     assert why == f"{file} has mode 0600 and belongs to root"
     give_acl(file, SERVICE_USER.pw_uid, 4)
-    assert access.obstacle(file, USER, os.R_OK) is None
-    assert access.obstacle(file, USER, os.W_OK) is not None
-    assert access.obstacle(file, access.DYNAMIC, os.R_OK) is not None
+    assert access.access_error(file, USER, os.R_OK) is None
+    assert access.access_error(file, USER, os.W_OK) is not None
+    assert access.access_error(file, access.DYNAMIC, os.R_OK) is not None
 
 
 def test_access_control_list_can_deny_access(open_directory: Path) -> None:
@@ -52,9 +52,9 @@ def test_access_control_list_can_deny_access(open_directory: Path) -> None:
     below.mkdir(0o755)
     file = below / "input.pdf"
     file.touch(0o644)
-    assert access.obstacle(file, USER, os.R_OK) is None
+    assert access.access_error(file, USER, os.R_OK) is None
     give_acl(below, SERVICE_USER.pw_uid, 0)
-    why = access.obstacle(file, USER, os.R_OK)
+    why = access.access_error(file, USER, os.R_OK)
     assert why == f"the access control list (ACL) or the file system denies access to {below}"
 
 
@@ -64,9 +64,9 @@ def test_symlink_into_a_closed_directory_names_that_directory(open_directory: Pa
     (closed / "python").touch(0o755)
     link = open_directory / "python"
     link.symlink_to(closed / "python")
-    assert access.obstacle(link, USER, os.X_OK) == f"{closed} has mode 0700 and belongs to root"
+    assert access.access_error(link, USER, os.X_OK) == f"{closed} has mode 0700 and belongs to root"
     (open_directory / "venv").symlink_to(closed)
-    why = access.obstacle(open_directory / "venv/python", USER, os.X_OK)
+    why = access.access_error(open_directory / "venv/python", USER, os.X_OK)
     assert why == f"{closed} has mode 0700 and belongs to root"
 
 
@@ -74,10 +74,10 @@ def test_dynamic_user_is_in_no_group_and_owns_nothing(open_directory: Path) -> N
     file = open_directory / "input.pdf"
     file.touch(0o640)
     os.chown(file, 0, SERVICE_USER.pw_gid)
-    assert access.obstacle(file, USER, os.R_OK) is None
-    assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is not None
+    assert access.access_error(file, USER, os.R_OK) is None
+    assert access.access_error(file, access.Account("dynamic", None), os.R_OK) is not None
     file.chmod(0o644)
-    assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is None
+    assert access.access_error(file, access.Account("dynamic", None), os.R_OK) is None
 
 
 def test_checks_of_a_session_use_one_process_per_user(open_directory: Path) -> None:
@@ -86,10 +86,10 @@ def test_checks_of_a_session_use_one_process_per_user(open_directory: Path) -> N
     other = access.Account("dynamic", None)
     before = set(Path("/proc/self/fd").iterdir())
     began = time.process_time()
-    with access.session() as children:
+    with access.shared_probes() as children:
         for _ in range(500):
-            assert access.obstacle(file, USER, os.R_OK) is None
-            assert access.obstacle(file, other, os.W_OK) is not None
+            assert access.access_error(file, USER, os.R_OK) is None
+            assert access.access_error(file, other, os.W_OK) is not None
         pids = [child._pid for child in children.values()]
         assert len(pids) == 2
     assert time.process_time() - began < 5
@@ -108,9 +108,9 @@ def test_modes_are_compared_if_the_user_cannot_be_switched(
     monkeypatch.setattr(os, "setgroups", refuse)
     file = open_directory / "input.pdf"
     file.touch(0o600)
-    assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
+    assert access.access_error(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
     file.chmod(stat.S_IRUSR | stat.S_IROTH)
-    assert access.obstacle(file, USER, os.R_OK) is None
+    assert access.access_error(file, USER, os.R_OK) is None
 
 
 def test_modes_are_compared_if_no_process_can_be_started(
@@ -123,7 +123,7 @@ def test_modes_are_compared_if_no_process_can_be_started(
     file = open_directory / "input.pdf"
     file.touch(0o600)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
+    assert access.access_error(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
     file.chmod(0o604)
-    assert access.obstacle(file, USER, os.R_OK) is None
+    assert access.access_error(file, USER, os.R_OK) is None
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors

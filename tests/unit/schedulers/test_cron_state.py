@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.cron import _give_state
+from dify_job.schedulers.cron import _chown_step
 from dify_job.schedulers.reconcile import Plan, Step, execute
 
 OWN = pwd.getpwuid(os.geteuid())
@@ -20,13 +20,13 @@ def execute_and_fail(job: str) -> None:
         raise OSError(28, "No space left on device", "x")
 
     with pytest.raises(JobError, match="nothing was changed"):
-        execute(Plan(steps=(_give_state(job, OWN.pw_name), Step("fail", fail))), Path("/"))
+        execute(Plan(steps=(_chown_step(job, OWN.pw_name), Step("fail", fail))), Path("/"))
 
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "lib/dify-job"
-    monkeypatch.setattr("dify_job.state.places.SYSTEM_BASE", path)
+    monkeypatch.setattr("dify_job.state.directories.SYSTEM_BASE", path)
     return path
 
 

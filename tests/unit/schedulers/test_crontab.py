@@ -96,13 +96,13 @@ def test_damaged_block_markers_are_rejected(damaged: bytes) -> None:
 
 def test_block_with_changed_line_ends_is_edited() -> None:
     table = b"0 0 * * * mine\r\n" + block("daily").replace(b"\n", b"\r\n")
-    assert crontab.blocks(table)[0].seen.found is FileState.EDITED
+    assert crontab.blocks(table)[0].seen.state is FileState.EDITED
     assert crontab.without_block(table, "daily") == b"0 0 * * * mine\r\n"
 
 
 def test_block_with_a_changed_line_is_edited() -> None:
-    assert crontab.blocks(block("a"))[0].seen.found is FileState.MANAGED
-    assert crontab.blocks(block("a").replace(b"0 7", b"0 8"))[0].seen.found is FileState.EDITED
+    assert crontab.blocks(block("a"))[0].seen.state is FileState.MANAGED
+    assert crontab.blocks(block("a").replace(b"0 7", b"0 8"))[0].seen.state is FileState.EDITED
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_block_is_moved_above_a_setting_that_would_change_it(setting: bytes, mov
     assert (place < with_it.index(setting)) is moved
     assert crontab.without_block(with_it, "daily") == table
     (managed_block,) = crontab.blocks(with_it)
-    assert managed_block.setting_above is None
+    assert managed_block.conflicting_setting is None
     later = setting + with_it
     (managed_block,) = crontab.blocks(later)
-    assert (managed_block.setting_above is not None) is moved
+    assert (managed_block.conflicting_setting is not None) is moved
     again = crontab.with_block(later, "daily", lines("daily"))
-    assert crontab.blocks(again)[0].setting_above is None
+    assert crontab.blocks(again)[0].conflicting_setting is None
     assert crontab.without_block(again, "daily") == setting + table
 
 

@@ -38,7 +38,7 @@ NOTIFIES = replace(
     PLAIN,
     secrets=(("notify-0123456789abcdef", Path("/etc/dify-job/notify.urls")),),
     writes=(Path("/srv/out"), Path("/var/lib/node_exporter/textfile")),
-    figures=Path("/var/lib/node_exporter/textfile"),
+    metrics_directory=Path("/var/lib/node_exporter/textfile"),
     notify='{"healthchecks": "https://hc-ping.com/x?a=%20$", "on_failure": []}',
 )
 SYSTEM = {

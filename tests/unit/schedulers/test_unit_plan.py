@@ -20,7 +20,7 @@ from dify_job.schedulers.unit_plan import (
     enabling_link,
     plan_units,
 )
-from dify_job.system.managed_files import FileState, FileStatus, look, with_header
+from dify_job.system.managed_files import FileState, FileStatus, file_status, with_header
 from dify_job.system.transaction import FileChange
 
 UNITS = Path("/units")
@@ -35,7 +35,7 @@ class Recorder(Manager):
         super().__init__(Scope.SYSTEM)
         self.calls: list[str] = []
 
-    def why_not(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         return None
 
     def call(self, verb: str, units: Iterable[str], *flags: str) -> None:
@@ -44,14 +44,14 @@ class Recorder(Manager):
     def reload(self) -> None:
         self.calls.append("daemon-reload")
 
-    def ask(self, units: Sequence[str], *_: float) -> dict[str, Unit]:
+    def properties_of(self, units: Sequence[str], *_: float) -> dict[str, Unit]:
         return {name: unit(active=True) for name in units}
 
 
 class NoManager(Recorder):
     """No manager runs, as in a chroot."""
 
-    def why_not(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         return "offline"
 
 
@@ -75,15 +75,15 @@ def text(body: str) -> str:
 
 def desired(*, service: str = "s", timer: str = "t", **changes: object) -> DesiredUnits:
     files = (RenderedFile(UNITS / SERVICE, text(service)), RenderedFile(UNITS / TIMER, text(timer)))
-    places = (UNITS / SERVICE, UNITS / TIMER, UNITS / FAILURE)
-    one = DesiredUnits(name="daily", places=places, files=files, trigger=TIMER, catch_up=True)
+    all_paths = (UNITS / SERVICE, UNITS / TIMER, UNITS / FAILURE)
+    one = DesiredUnits(name="daily", all_paths=all_paths, files=files, trigger=TIMER, catch_up=True)
     return replace(one, **changes)  # type: ignore[arg-type]
 
 
 def status(body: str, tmp: Path) -> FileStatus:
     file = tmp / "file.service"
     file.write_text(text(body))
-    return look(file, "daily")
+    return file_status(file, "daily")
 
 
 def unit(*, active: bool, unread: bool = False) -> Unit:
@@ -119,7 +119,7 @@ def nothing(tmp_path: Path) -> ObservedUnits:
 def test_new_job_is_written_enabled_reloaded_and_started_in_this_order(nothing: ObservedUnits) -> None:
     units = nothing.base / "units"
     files = tuple(RenderedFile(units / name, text(name)) for name in (SERVICE, TIMER))
-    plan = plan_units([desired(places=tuple(file.path for file in files), files=files)], nothing)
+    plan = plan_units([desired(all_paths=tuple(file.path for file in files), files=files)], nothing)
     assert names(plan) == [RECORD, "change files", "enable", "daemon-reload", "start", RECORD]
     assert [change.path.name for change in plan.changed_files()] == [SERVICE, TIMER]
     assert plan.results[0].enabled
@@ -184,7 +184,7 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
 
 
 def test_pause_changes_no_files(installed: ObservedUnits) -> None:
-    edited = installed.files[UNITS / TIMER]._replace(found=FileState.EDITED, content=b"\xff")
+    edited = installed.files[UNITS / TIMER]._replace(state=FileState.EDITED, content=b"\xff")
     seen = replace(installed, files={**installed.files, UNITS / TIMER: edited})
     plan = plan_units([desired(files=None, activation=Activation.DISABLED)], seen)
     assert names(plan) == ["disable", "stop"]
@@ -212,7 +212,7 @@ def test_uninstall_removes_the_files_last(installed: ObservedUnits) -> None:
 def test_one_reload_for_all_that_is_installed_and_removed(installed: ObservedUnits) -> None:
     other = DesiredUnits(
         name="weekly",
-        places=(UNITS / "dify-job-weekly.service", UNITS / "dify-job-weekly.timer"),
+        all_paths=(UNITS / "dify-job-weekly.service", UNITS / "dify-job-weekly.timer"),
         files=(
             RenderedFile(UNITS / "dify-job-weekly.service", "s"),
             RenderedFile(UNITS / "dify-job-weekly.timer", "t"),
@@ -258,8 +258,10 @@ def test_failed_plan_is_undone_in_reverse_order(fails: int, installed: ObservedU
     units.mkdir()
     (units / TIMER).write_text(text("t"))
     file = RenderedFile(units / TIMER, text("other"))
-    seen = replace(installed, files={file.path: look(file.path, "daily")}, stamps=installed.base / "stamps")
-    plan = plan_units([desired(places=(file.path,), files=(file,))], seen)
+    seen = replace(
+        installed, files={file.path: file_status(file.path, "daily")}, stamps=installed.base / "stamps"
+    )
+    plan = plan_units([desired(all_paths=(file.path,), files=(file,))], seen)
     manager = seen.manager
     assert isinstance(manager, Recorder)
 
@@ -297,10 +299,10 @@ def test_failed_uninstall_leaves_the_link_the_stamp_and_the_drop_ins(
     link.symlink_to(timer)
     stamp.touch()
     os.utime(stamp, ns=(1, 10**18))
-    files, is_empty = {timer: look(timer, "daily")}, {drop_ins: False}
+    files, is_empty = {timer: file_status(timer, "daily")}, {drop_ins: False}
     manager = NoManager() if not running else installed.manager
     seen = replace(installed, manager=manager, running=running, files=files, stamps=stamps, drop_ins=is_empty)
-    plan = plan_units([desired(places=(timer,), files=())], seen)
+    plan = plan_units([desired(all_paths=(timer,), files=())], seen)
 
     def fail_after(step: Step) -> Step:
         def do() -> None:

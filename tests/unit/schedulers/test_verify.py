@@ -73,5 +73,5 @@ def test_units_are_unverified_where_systemd_analyze_gives_no_answer(monkeypatch:
     silent = subprocesses.Completed(127, b"", b"could not be started", answered=False)
     monkeypatch.setattr(subprocesses, "run", lambda *_, **__: silent)
     assert not verify(UNITS, UNITS, Scope.SYSTEM, 252)
-    monkeypatch.setattr(subprocesses, "found", lambda _: False)
+    monkeypatch.setattr(subprocesses, "is_on_path", lambda _: False)
     assert not verify(UNITS, UNITS, Scope.SYSTEM, 252)

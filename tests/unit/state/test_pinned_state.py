@@ -9,7 +9,7 @@ from dify_job.schedulers import installation
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.reconcile import Step, execute
-from dify_job.state import places
+from dify_job.state import directories
 from dify_job.system import subprocesses, user
 from tests.support.statuses import installed
 
@@ -27,32 +27,32 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_state_of_an_installed_job_does_not_follow_the_shell(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places.pin("daily")
+    directories.pin("daily")
     place = home / ".local/state/dify-job/daily"
-    assert places.directory_of("daily", None) == place
+    assert directories.directory_of("daily", None) == place
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "elsewhere"))
-    assert places.directory_of("daily", None) == places.pinned_elsewhere("daily") == place
-    assert places.directory_of("other", None) == home / "elsewhere/dify-job/other"
-    places.unpin("daily")
-    assert places.directory_of("daily", None) == home / "elsewhere/dify-job/daily"
+    assert directories.directory_of("daily", None) == directories.pinned_elsewhere("daily") == place
+    assert directories.directory_of("other", None) == home / "elsewhere/dify-job/other"
+    directories.unpin("daily")
+    assert directories.directory_of("daily", None) == home / "elsewhere/dify-job/daily"
 
 
 def test_unit_finds_the_state_that_the_installing_shell_named(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "mine"))
-    places.pin("daily")
-    here = places.directory_of("daily", None)
-    assert places.pinned_elsewhere("daily") is None
+    directories.pin("daily")
+    here = directories.directory_of("daily", None)
+    assert directories.pinned_elsewhere("daily") is None
     monkeypatch.delenv("XDG_STATE_HOME")
-    assert places.directory_of("daily", None).samefile(here)
+    assert directories.directory_of("daily", None).samefile(here)
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "third"))
-    assert places.directory_of("daily", None).samefile(here)
+    assert directories.directory_of("daily", None).samefile(here)
     monkeypatch.setenv("HOME", "/nonexistent")
-    assert places.directory_of("daily", None).samefile(here)
-    for place in places.places_of("daily", places.base_of(system=False)):
+    assert directories.directory_of("daily", None).samefile(here)
+    for place in directories.directories_of("daily", directories.base_of(system=False)):
         assert place.is_relative_to(home) or not place.exists()
-    assert here.resolve() in places.places_of("daily", places.base_of(system=False))
+    assert here.resolve() in directories.directories_of("daily", directories.base_of(system=False))
 
 
 def test_earlier_state_directory_is_still_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +60,8 @@ def test_earlier_state_directory_is_still_used(home: Path, monkeypatch: pytest.M
     plain.mkdir(parents=True)
     (plain / "history.jsonl").write_text("{}\n")
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "mine"))
-    places.pin("daily")
-    assert (places.directory_of("daily", None) / "history.jsonl").read_text() == "{}\n"
+    directories.pin("daily")
+    assert (directories.directory_of("daily", None) / "history.jsonl").read_text() == "{}\n"
 
 
 @pytest.mark.parametrize("value", ["relative", "~/state", "", "."])
@@ -72,8 +72,8 @@ def test_relative_values_are_ignored(home: Path, value: str) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_failed_uninstall_leaves_the_state_of_the_job_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    places.pin("daily")
-    monkeypatch.setattr(subprocesses, "found", lambda _: False)
+    directories.pin("daily")
+    monkeypatch.setattr(subprocesses, "is_on_path", lambda _: False)
     scheduler = UserCrontab(Scope.USER)
     jobs = [installed(name, scope=Scope.USER, files={}, source="") for name in ("daily", "other")]
     plan = installation.plan_uninstall(scheduler, jobs)
@@ -81,11 +81,11 @@ def test_failed_uninstall_leaves_the_state_of_the_job_pinned(monkeypatch: pytest
     assert [step.name for step in plan.steps].count("unpin the state") == 1, "other is not pinned"
 
     def fail() -> None:
-        assert not places.is_pinned("daily")
+        assert not directories.is_pinned("daily")
         raise OSError(30, "Read-only file system", "x")
 
     with pytest.raises(JobError, match="nothing was changed"):
         execute(replace(plan, steps=(*plan.steps, Step("fail", fail))), Path("/"))
-    assert places.is_pinned("daily")
+    assert directories.is_pinned("daily")
     execute(plan, Path("/"))
-    assert not places.is_pinned("daily")
+    assert not directories.is_pinned("daily")

@@ -10,7 +10,7 @@ import pytest
 
 from dify_job.state import reader
 from dify_job.state.history import read_history
-from dify_job.state.reader import lock_holder, read_tick
+from dify_job.state.reader import lock_holder, read_last_due
 from dify_job.state.store import InFlight, JobState, LockHeldError, boot_id
 
 
@@ -45,9 +45,9 @@ def test_unknown_or_partial_in_flight_record_is_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", ["1e300", "9" * 400, "-1", "NaN", "null", '"7"', "[" * 100_000])
 def test_invalid_time_of_the_last_start_is_none(at: str, tmp_path: Path) -> None:
     (tmp_path / "tick.json").write_text(f'{{"at": {at}}}')
-    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (None, None)
-    JobState(tmp_path).put_tick(7.5)
-    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (7.5, 7.5)
+    assert (JobState(tmp_path).last_due(), read_last_due(tmp_path)) == (None, None)
+    JobState(tmp_path).put_last_due(7.5)
+    assert (JobState(tmp_path).last_due(), read_last_due(tmp_path)) == (7.5, 7.5)
 
 
 def test_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:

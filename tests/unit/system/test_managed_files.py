@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dify_job.system.managed_files import FileState, fingerprint, look, read_header, with_header
+from dify_job.system.managed_files import FileState, file_status, fingerprint, read_header, with_header
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 
@@ -53,7 +53,7 @@ def test_arbitrary_bytes_have_no_header(content: bytes) -> None:
 def test_file_state_is_read_from_the_first_line(content: str, found: FileState, tmp_path: Path) -> None:
     path = tmp_path / "dify-job-daily.service"
     path.write_text(content)
-    assert look(path, "daily").found is found
+    assert file_status(path, "daily").state is found
 
 
 def test_symlinks_directories_and_missing_files_are_distinguished(tmp_path: Path) -> None:
@@ -63,7 +63,9 @@ def test_symlinks_directories_and_missing_files_are_distinguished(tmp_path: Path
     managed.write_text(with_header("real", "0" * 16, "/c", "x\n"))
     link.symlink_to(managed)
     (tmp_path / "dir.timer").mkdir()
-    assert look(mask).found is FileState.MASKED
-    assert look(link).found is FileState.FOREIGN  # even to a managed file: writing would follow or replace it
-    assert look(tmp_path / "dir.timer").found is FileState.FOREIGN
-    assert look(tmp_path / "none.timer").found is FileState.ABSENT
+    assert file_status(mask).state is FileState.MASKED
+    assert (
+        file_status(link).state is FileState.FOREIGN
+    )  # even to a managed file: writing would follow or replace it
+    assert file_status(tmp_path / "dir.timer").state is FileState.FOREIGN
+    assert file_status(tmp_path / "none.timer").state is FileState.ABSENT

@@ -115,7 +115,7 @@ def test_forbidden_template_is_rejected(template: str, words: str) -> None:
 
 def test_value_of_a_secret_variable_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden: list[str] = []
-    monkeypatch.setattr(log, "hide", hidden.append)
+    monkeypatch.setattr(log, "add_secret", hidden.append)
     inputs = {"x": "{{ env('DB_PASSWORD') }}{{ env('R') }}"}
     job = Job(name="a", base_url="", key=KeySource(), inputs=inputs, env=("DB_PASSWORD", "R"))
     assert Templates(job, lambda: None, {"DB_PASSWORD": "p", "R": "r"}).inputs() == {"x": "pr"}

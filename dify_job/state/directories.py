@@ -102,7 +102,7 @@ def unpin(job: str) -> None:
                 (base / job / _PINNED).unlink(missing_ok=True)
 
 
-def places_of(job: str, base: Path) -> list[Path]:
+def directories_of(job: str, base: Path) -> list[Path]:
     """Return every place at which a job has state: below a base, and where its state was pinned.
 
     Args:
