@@ -380,7 +380,7 @@ def test_python_api_sends_notifications(
 
 def test_hanging_name_resolution_is_limited(job: Job, server: FakeDify) -> None:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.run.notifications as n\nn.LIMIT = 1.0\n"
+        "import dify_job.run.notifications as n\nn.TIME_LIMIT = 1.0\n"
         "import socket, time\nreal = socket.getaddrinfo\n"
         "def slow(host, *a, **k):\n"
         "    if host == 'hangs.invalid': time.sleep(60)\n"
