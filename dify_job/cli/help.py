@@ -221,12 +221,12 @@ def hint_for_unknown(words: Sequence[str]) -> str | None:
     hints = {
         "list": command("dify-job", "status"),
         "start": msg(
-            "To run the job once, now: {run}; to enable its schedule: {resume}",
+            "To run the job once now, run: {run}; to enable its schedule, run: {resume}",
             run=start,
             resume=command("dify-job", "resume", *jobs),
         ),
         "restart": msg(
-            "To stop the job, and then to start it: {commands}",
+            "To stop the job and start it again, run: {commands}",
             commands=join(" && ", (command("dify-job", "stop", *jobs), start)),
         ),
         "cancel": command("dify-job", "stop", *jobs),
@@ -235,7 +235,7 @@ def hint_for_unknown(words: Sequence[str]) -> str | None:
         "remove": command("dify-job", "uninstall", *jobs),
         "show": command("dify-job", "config", "show", *jobs[:1]),
         "edit": msg(
-            "To see which file sets each setting: {show}; after an edit of that file, apply it: {install}",
+            "To see which file has the setting, run: {show}; after you edited that file, run: {install}",
             show=command("dify-job", "config", "show", *jobs[:1]),
             install=command("dify-job", "install", *jobs),
         ),

@@ -98,7 +98,7 @@ def history(
         hidden = join(", ", (each.job for each in unreadable))
         echo_err(
             msg(
-                "you have no permission to read the history of {jobs}; use: {command}",
+                "you have no permission to read the history of {jobs}; to read it, run: {command}",
                 jobs=hidden,
                 command=again,
             )

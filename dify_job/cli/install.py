@@ -283,8 +283,8 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
             again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
             echo_info(
                 msg(
-                    "{job} is no longer in the configuration {place}, but is still installed. To "
-                    "remove it: {command}",
+                    "{job} is no longer in the configuration {place}, but is still "
+                    "installed. To remove it, run: {command}",
                     job=one.job,
                     place=place,
                     command=again,

@@ -194,7 +194,8 @@ class JobReport:
         if not by_cron and self.scheduler.scope is Scope.USER and not access.lingers():
             notes.append(
                 msg(
-                    "the job runs only while you are logged in. To run it always: {command}",
+                    "the job runs only while you are logged in. To let it run without a "
+                    "login, run: {command}",
                     command=access.linger_command(),
                 )
             )
@@ -280,7 +281,8 @@ def _summary(reports: Sequence[JobReport]) -> str:
     resume = command("dify-job", "resume", job, needs_root=reports[0].scheduler.scope is Scope.SYSTEM)
     if disabled and reports[0].config.auto_start is False:
         return msg(
-            "the jobs are not enabled, because AUTO_START_SCHEDULER is false; to enable one: {command}",
+            "the jobs are not enabled, because AUTO_START_SCHEDULER is false; to enable "
+            "a job, run: {command}",
             command=resume,
         )
     if len(reports) > 1:
@@ -289,5 +291,5 @@ def _summary(reports: Sequence[JobReport]) -> str:
         )
     if disabled:
         commands = join(" && ", disabled[0].enable_commands or (resume,))
-        return msg("{job} is not enabled; to enable it: {commands}", job=job, commands=commands)
+        return msg("{job} is not enabled; to enable it, run: {commands}", job=job, commands=commands)
     return msg("{job} is enabled", job=job)

@@ -193,7 +193,7 @@ scope_options = _together(
         type=click.Choice(["auto", "systemd", "cron"]),
         default="auto",
         show_default=True,
-        help=msg("Choose the scheduler; auto is systemd where it booted the machine."),
+        help=msg("Choose the scheduler; auto takes systemd if systemd booted the machine, otherwise cron."),
     ),
 )
 schedule_options = _together(
@@ -214,7 +214,7 @@ http_options = _together(
         metavar="PATH",
         help=msg(
             "Require the bearer token stored in PATH. Without this option, only root and "
-            "the user who installs have access."
+            "the user who runs install have access."
         ),
     ),
     click.option(

@@ -52,7 +52,7 @@ def report(
     if output is None and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError(
             msg(
-                "a terminal cannot show an HTML page; write it to a file: {command}",
+                "a terminal cannot show an HTML page; to write the page to a file, run: {command}",
                 command=command("dify-job", "report", "--output", "report.html"),
             )
         )

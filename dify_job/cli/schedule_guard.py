@@ -147,7 +147,8 @@ def drift(config: Config, job: Job) -> str | None:
     for place in places:
         if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
             return msg(
-                "the configuration changed since job {name} was installed; to apply it: {command}",
+                "the configuration changed since job {name} was installed; to apply the "
+                "changes, run: {command}",
                 name=job.name,
                 command=command("dify-job", "install", job.name),
             )

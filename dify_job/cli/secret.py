@@ -72,7 +72,7 @@ def set_key(
                 "there is no configuration file to store an API key for: the job and its API key "
                 "come from environment variables"
             ),
-            msg("create a job with a stored API key: {command}", command=command("dify-job", "init")),
+            msg("to create a job with a stored API key, run: {command}", command=command("dify-job", "init")),
         )
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
@@ -169,7 +169,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
     hint = msg(
-        "only root can store API keys of system jobs: {command}",
+        "only root can store API keys of system jobs; to store the key as root, run: {command}",
         command=command("dify-job", "secret", "set", job.name, needs_root=True),
     )
     with transaction(path, hint) as writer:

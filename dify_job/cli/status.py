@@ -62,7 +62,7 @@ def status(
     elif not seen.jobs:
         echo(
             msg(
-                "no job is installed or configured; to begin: {command}",
+                "no job is installed or configured; to install a job, run: {command}",
                 command=command("dify-job", "install", "--every", "1h", "--env-file", ".env"),
             )
         )

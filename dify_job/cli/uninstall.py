@@ -46,7 +46,7 @@ def uninstall(
     backend: str,
     purge: bool,
 ) -> None:
-    """Remove the units or crontab entries of the jobs that are named, or of all with --all.
+    """Remove the systemd units or crontab entries of the named jobs, or of all jobs with --all.
 
     A run in progress is stopped, in Dify too. It works without the configuration. --all --purge
     also removes the state of jobs that were uninstalled earlier.

@@ -183,7 +183,7 @@ def configured_status(
     job = config.jobs.get(name) if config is not None else None
     broken = broken_job(name, config) if config is not None else None
     mistake = msg(
-        "the job's configuration has an error; to see it: {command}",
+        "the job's configuration has an error; to see it, run: {command}",
         command=command("dify-job", "config", "validate"),
     )
     past = job_history(name, state, job.console_url if job is not None else None)
@@ -285,9 +285,9 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
         return None
     fix = command("dify-job", "--config", one.source, "config", "validate")
     if "\n" in error.message:
-        return msg("the job's configuration has several errors; to see them: {command}", command=fix)
+        return msg("the job's configuration has several errors; to see them, run: {command}", command=fix)
     return msg(
-        "the job's configuration cannot be used: {error}. To check it: {command}",
+        "the job's configuration cannot be used: {error}. To check it, run: {command}",
         error=error.message,
         command=fix,
     )

@@ -237,7 +237,8 @@ def _hidden_text(status: HostStatus, reader: Reader) -> str:
     again = command("dify-job", "report", "--output", "report.html", needs_root=True)
     return translate(
         msg(
-            "you have no permission to read the runs of {number} of {total} jobs; use: {command}",
+            "you have no permission to read the runs of {number} of {total} jobs; to "
+            "read them, run: {command}",
             number=len(hidden),
             total=len(status.jobs),
             command=for_reader(again, reader),

@@ -91,7 +91,9 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         lines += put(_http(socket))
     if any(row.hidden for row in status.jobs):
         again = command("dify-job", "status", needs_root=True)
-        lines += put(msg("you have no permission to read some results; use: {command}", command=again))
+        lines += put(
+            msg("you have no permission to read some results; to read them, run: {command}", command=again)
+        )
     return lines
 
 

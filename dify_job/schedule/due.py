@@ -50,12 +50,7 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     at = next(upcoming.due_times(config, since), None)
     if at is not None and at <= now:
         return Decision(due=True, new_last_due=now)
-    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else msg("unknown time")
-    return Decision(
-        due=False,
-        new_last_due=now if last is None else None,
-        why=msg("the run is not due before {when}", when=when),
-    )
+    return Decision(due=False, new_last_due=now if last is None else None, why=_not_before(at))
 
 
 def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
@@ -79,7 +74,13 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     if steps and within_limit:
         return Decision(due=True, new_last_due=at)
     coming = datetime.fromtimestamp(last_due + (steps + 1) * step, UTC).astimezone()
-    return Decision(due=False, why=msg("the run is not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
+    return Decision(due=False, why=_not_before(coming))
+
+
+def _not_before(at: datetime | None) -> str:
+    if at is None:
+        return msg("the schedule names no time in the future")
+    return msg("the run is not due before {when}", when=f"{at:%Y-%m-%d %H:%M %Z}")
 
 
 def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:

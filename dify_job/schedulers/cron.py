@@ -173,7 +173,7 @@ class Cron(Backend):
         if not enabled and not changed:
             notes.append(
                 msg(
-                    "the job stays paused; to enable it: {command}",
+                    "the job stays paused; to enable it, run: {command}",
                     command=command("dify-job", "resume", job),
                 )
             )

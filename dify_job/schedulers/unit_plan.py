@@ -372,7 +372,7 @@ def _compare(
         work.checks.append(desired_units.before_start)
     left = not (enabled or new or desired_units.activation is Activation.DISABLED)
     note = msg(
-        "the job stays paused; to enable it: {command}",
+        "the job stays paused; to enable it, run: {command}",
         command=command("dify-job", "resume", desired_units.name),
     )
     return InstallResult(
@@ -420,7 +420,7 @@ def _masked(
         message = msg("the unit {unit} is masked by the administrator", unit=desired_units.trigger)
         work.errors.append(JobError(Outcome.CONFIG, message, shown))
     note = msg(
-        "the administrator masked the timer, so the job stays disabled; to enable it: {commands}",
+        "the administrator masked the timer, so the job stays disabled; to enable it, run: {commands}",
         commands=shown,
     )
     return InstallResult(job=desired_units.name, paths=paths, enable_commands=commands, notes=(note,))

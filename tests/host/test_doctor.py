@@ -544,7 +544,9 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -
     case.host("run", "daily")
     lines = other.doctor()
     output = case.host("status", user="mallory").stdout
-    assert output.endswith("you have no permission to read some results; use: sudo dify-job status\n")
+    assert output.endswith(
+        "you have no permission to read some results; to read them, run: sudo dify-job status\n"
+    )
     state = "/var/lib/dify-job/daily"
     assert lines["last-run"][1] == f"you have no permission to read the last run in {state}"
     assert lines["state"][1] == f"you have no permission to look into the state directory {state}"

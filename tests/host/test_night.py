@@ -120,15 +120,17 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
 
     # A user without permission sees that results are missing, and the command that shows them.
     seen = host("status", user="mallory", check=False)
-    assert seen.stdout.endswith("you have no permission to read some results; use: sudo dify-job status\n")
+    assert seen.stdout.endswith(
+        "you have no permission to read some results; to read them, run: sudo dify-job status\n"
+    )
     denied = host("history", "--failed", "--since", "2026-01-01", user="mallory", check=False)
     assert (denied.code, denied.stdout) == (77, "")
     assert "you have no permission to read the histories of 10 jobs" in denied.stderr
     assert "sudo dify-job history --failed --since '2026-01-01 00:00'" in denied.stderr
     page = host("report", user="mallory").stdout
     assert (
-        "no permission to read the runs of 10 of 10 jobs; use: sudo dify-job report --output report.html"
-        in page
+        "no permission to read the runs of 10 of 10 jobs; "
+        "to read them, run: sudo dify-job report --output report.html" in page
     )
     assert "No run failed" not in page
 

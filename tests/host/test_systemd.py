@@ -182,7 +182,7 @@ def test_masked_timer_stays_masked(host: Host) -> None:
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
     refused = host("resume", "daily", check=False)
-    fix = output.splitlines()[-1].partition("daily is not enabled; to enable it: ")[2]
+    fix = output.splitlines()[-1].partition("daily is not enabled; to enable it, run: ")[2]
     assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {fix}")
     host.run("sh", "-c", fix)
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
@@ -288,7 +288,7 @@ def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     last = output.splitlines()[-1]
     assert (
         last == "the jobs are not enabled, because AUTO_START_SCHEDULER is false; "
-        "to enable one: dify-job resume default"
+        "to enable a job, run: dify-job resume default"
     )
     assert host.status()["paused"] is True
     assert host.show("dify-job-default.timer", "ActiveState") == "inactive"

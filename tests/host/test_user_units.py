@@ -193,8 +193,8 @@ def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallor
     mallory.configure()
     output = mallory("install", "--env-file", ".env").stdout
     assert (
-        "the job runs only while you are logged in. To run it always: sudo loginctl enable-linger mallory"
-        in output
+        "the job runs only while you are logged in. "
+        "To let it run without a login, run: sudo loginctl enable-linger mallory" in output
     )
 
 

@@ -76,7 +76,7 @@ def test_prune_uninstalls_jobs_removed_from_this_config_only(home: Home) -> None
     home.configure(CONFIG)
     assert "weekly" in home("status", "--user").stdout
     assert (
-        "but is still installed. To remove it: dify-job uninstall weekly\n"
+        "but is still installed. To remove it, run: dify-job uninstall weekly\n"
         in home("install", "--user").stdout
     )
     would = home("install", "--user", "--prune", "--check")
@@ -130,7 +130,7 @@ def test_env_file_alone_installs_a_job(home: Home) -> None:
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
         "the jobs are not enabled, because AUTO_START_SCHEDULER is false; "
-        "to enable one: dify-job resume default"
+        "to enable a job, run: dify-job resume default"
     )
     key = home.path / "config/dify-job/credentials/default.key"
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("app-canary-env-0123456\n", 0o600)
@@ -537,7 +537,10 @@ def test_scheduled_run_warns_of_a_config_changed_since_the_install(home: Home) -
     quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
     home.configure(CONFIG + quick)
     home("install", "--user")
-    warning = "the configuration changed since job daily was installed; to apply it: dify-job install daily"
+    warning = (
+        "the configuration changed since job daily was installed; "
+        "to apply the changes, run: dify-job install daily"
+    )
 
     def log_of_a_run() -> str:
         (home.path / "log").unlink(missing_ok=True)
