@@ -120,7 +120,7 @@ def check_sync(context: HostContext) -> Problem:
         ):
             return warn(
                 msg(
-                    "the installed files come from another version of dify-job, or are for "
+                    "the installed files were written by another version of dify-job, or for "
                     "another version of systemd"
                 ),
                 context.command("install", job),
@@ -138,7 +138,7 @@ def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Prob
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.state is FileState.MASKED) or state == "masked":
             return fail(
-                msg("the unit {name} is masked by the administrator", name=name),
+                msg("the unit {unit} is masked by the administrator", unit=name),
                 join(" && ", unmask_commands(name, job, installed_job.scope)),
             )
         if seen is None:

@@ -146,7 +146,7 @@ def install(
     if dry_run or as_diff or check:
         return _preview(requests, now, dry_run=dry_run, diff=as_diff, check=check)
     for warning in config.warnings:
-        echo_err(msg("dify-job: {warning}", warning=warning))
+        echo_err(msg("dify-job: {message}", message=warning))
     if not requests:
         echo_info(msg("no job of this configuration is installed"))
     contexts = _check(requests, now)

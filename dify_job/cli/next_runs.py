@@ -81,7 +81,11 @@ def _schedule(one: UpcomingRuns) -> str:
     jitter = one.job.times.jitter
     if not jitter:
         return one.schedule
-    return msg("{schedule}, up to {jitter} later", schedule=one.schedule, jitter=timespan_text(jitter))
+    return msg(
+        "{schedule}, random delay up to {jitter}",
+        schedule=one.schedule,
+        jitter=timespan_text(jitter),
+    )
 
 
 def _not_run(each: Sequence[UpcomingRuns], broken: Sequence[str]) -> Iterator[tuple[str, Command]]:

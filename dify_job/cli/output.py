@@ -74,7 +74,7 @@ def echo_value(text: str) -> None:
 
 def _write_text(text: str) -> None:
     if sys.stdout is None:
-        raise StdoutError(msg("it was closed before the command started"))
+        raise StdoutError(msg("standard output was closed before the command started"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
     try:

@@ -167,13 +167,13 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
     except BoundsError as error:
         raise JobError(
             Outcome.REJECTED,
-            msg("{where} cannot be used: {error}", where=where, error=error),
+            msg("{setting} cannot be used: {reason}", setting=where, reason=error),
             msg("pass large or deeply nested data as a string or a file"),
         ) from None
     except ValueError as error:
         raise JobError(
             outcome,
-            msg("{where} is not JSON: {error}", where=where, error=error),
+            msg("{setting} is not JSON: {error}", setting=where, error=error),
             msg('write a JSON object: {{"name": "value"}}'),
         ) from None
     if not isinstance(data, dict):

@@ -408,7 +408,7 @@ class _Stop:
                 "it; the run may still be in progress"
             )
         if self._cancel is None and not known_running:
-            return unknown(msg("{lost}; {how}", lost=lost or msg("the deadline passed"), how=how))
+            return unknown(msg("{lost}; {how}", lost=lost or msg("the deadline of the run passed"), how=how))
         return self._outcome(how, node, known_running=known_running)
 
     def _outcome(self, how: str, node: FailedNode | None, *, known_running: bool) -> RunOutcome:

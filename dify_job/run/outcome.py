@@ -481,5 +481,5 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
 
 
 def _rejected(said: str) -> RunOutcome:
-    hint = msg("compare the inputs with the input fields of the app's Start node in Dify")
+    hint = msg("compare the job's inputs with the input fields of the app's Start node in Dify")
     return RunOutcome(Outcome.REJECTED, msg("Dify rejected the inputs: {said}", said=said), hint)

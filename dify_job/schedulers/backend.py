@@ -149,8 +149,8 @@ def temporary_directory() -> Iterator[Path]:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg(
-                "{place} cannot be written: {reason}; nothing was changed",
-                place=place,
+                "{path} could not be written: {reason}; nothing was changed",
+                path=place,
                 reason=error.strerror,
             ),
             msg("check the free space: df {directory}", directory=place),

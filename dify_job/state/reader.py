@@ -28,7 +28,7 @@ def read_state_file(path: Path) -> bytes:
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
-            raise OSError(errno.EINVAL, msg("not a regular file"), str(path))
+            raise OSError(errno.EINVAL, msg("it is not a regular file"), str(path))
         file.seek(max(0, seen.st_size - _MAX_SIZE))
         return file.read(_MAX_SIZE)
 
