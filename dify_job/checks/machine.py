@@ -48,12 +48,12 @@ def check_clock(context: HostContext) -> Problem:
         return ok(
             msg("the clock is synchronised")
             if synchronised
-            else msg("whether the clock is synchronised is unknown")
+            else msg("dify-job cannot see whether the clock is synchronised")
         )
     return ok(
         msg("the clock is synchronised, and agrees with the server's clock")
         if synchronised
-        else msg("the clock agrees with the server's clock; whether it is synchronised is unknown")
+        else msg("the clock agrees with the server's clock")
     )
 
 

@@ -140,7 +140,7 @@ def check_bytecode(context: HostContext) -> Problem | None:
         return ok(msg("all modules are compiled to bytecode"))
     roots = sorted({package for package, _ in missing})
     text = msg(
-        "{count} modules are not compiled to bytecode, so each run compiles them and takes 1.8 times the CPU",
+        "{count} Python modules are not compiled to bytecode, so each run needs 1.8 times the CPU time",
         count=len(missing),
     )
     return warn(text, command(str(python), "-m", "compileall", "-q", *roots))

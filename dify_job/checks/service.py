@@ -180,7 +180,7 @@ def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Probl
     [path] = installed_job.paths
     if installed_job.conflicting_setting is not None:
         text = msg(
-            "the setting {setting} above the job's crontab lines changes what they mean",
+            "cron applies {setting} to the job's crontab lines, because that setting is above them",
             setting=installed_job.conflicting_setting,
         )
         move = context.command("install", installed_job.job, *_scope_flags(context))
@@ -301,8 +301,7 @@ def check_mail(context: HostContext) -> Problem | None:
         return warn(
             cron.NOT_MAILED,
             msg(
-                "set notify in {place}, or edit the crontab (set MAILTO to an address, or move the "
-                "job's lines above MAILTO): {command}",
+                "set notify in {place}, or set MAILTO in the crontab to an address: {command}",
                 command=command("crontab", "-e"),
                 place=place,
             ),

@@ -36,7 +36,7 @@ def check_config(context: HostContext) -> Problem:
         )
     if config.path is None:
         where = str(config.files[0]) if config.files else msg("the environment variables")
-        return ok(msg("the job default comes from {where}", where=where))
+        return ok(msg("the configuration comes from {where}", where=where))
     if more := len(config.files) - 1:
         return ok(
             msg("the configuration is {path}; further files in config.d: {more}", path=config.path, more=more)
@@ -267,7 +267,7 @@ def check_schedule(context: HostContext) -> Problem:
     if times == job.schedule:
         text = msg("the schedule is {words}", words=words)
     else:
-        text = msg("the schedule is {words}, the default", words=words)
+        text = msg("the job has the default schedule: {words}", words=words)
     return ok(join("; ", (text, ticks.why)) if ticks.why else text)
 
 

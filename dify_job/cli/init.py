@@ -81,7 +81,7 @@ class _Target:
     ),
 )
 @click.option(
-    "--user", "scope", flag_value="user", help=msg("Create a job of your own (default for other users).")
+    "--user", "scope", flag_value="user", help=msg("Create a job of your own (the default, except for root).")
 )
 @click.option("--system", "scope", flag_value="system", help=msg("Create a system job (default for root)."))
 @pass_globals

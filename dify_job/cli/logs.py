@@ -42,7 +42,7 @@ class _Logs(click.Command):
             option = error.option_name
             raise click.UsageError(
                 msg(
-                    "No such option {name}. Options of journalctl go after --: {command}",
+                    "No such option {name}. If it is an option of journalctl, run: {command}",
                     name=option,
                     command=command("dify-job", "logs", "--", option),
                 ),

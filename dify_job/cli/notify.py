@@ -136,7 +136,7 @@ def _store_end(directory: Path, unit_result: UnitResult, fault: JobError | None)
             state.append_history(run.as_record())
     except OSError as error:
         log.warning(
-            msg("the end of the unit's run could not be stored: {reason}", reason=error.strerror),
+            msg("dify-job could not add the run to the job's history: {reason}", reason=error.strerror),
             path=str(directory),
         )
         return record_of(unit_result, None, now)

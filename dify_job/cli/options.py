@@ -185,7 +185,7 @@ all_option = click.option(
 )
 scope_options = _together(
     click.option(
-        "--user", "scope", flag_value="user", help=msg("Use your own jobs (default for other users).")
+        "--user", "scope", flag_value="user", help=msg("Use your own jobs (the default, except for root).")
     ),
     click.option("--system", "scope", flag_value="system", help=msg("Use system jobs (default for root).")),
     click.option(

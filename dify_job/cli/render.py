@@ -171,9 +171,9 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
     if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
         echo_err(
             msg(
-                "{name}: an input has the name of a secret, and the ConfigMap shows its "
-                "value; pass it to the pod as an environment variable, and list that "
-                "variable in env (man dify-job.toml)",
+                "{name}: the ConfigMap shows the value of an input that looks like a secret. Pass the "
+                "value to the pod as an environment variable, and list that variable in env "
+                "(man dify-job.toml)",
                 name=job.name,
             )
         )

@@ -47,7 +47,7 @@ def report(
 ) -> None:
     """Write a page about all jobs: last runs, failures and why, durations, tokens, next runs.
 
-    One HTML file that needs no script and no network. Everything that comes from a server is escaped in it.
+    The page is one HTML file. It contains no scripts and needs no network. Texts from Dify are escaped.
     """
     if output is None and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError(

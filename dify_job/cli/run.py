@@ -124,7 +124,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     "--dry-run",
     "as_dry_run",
     is_flag=True,
-    help=msg("Show the inputs and check them against the app's form; start no run."),
+    help=msg("Show the inputs and check them against the app's input form; start no run."),
 )
 @option("--json", "as_json", is_flag=True, help=msg("Print JSON also on a terminal."))
 @option("--if-due", is_flag=True, help=msg("Run only if the job is due by its schedule."))
@@ -355,7 +355,7 @@ def _print_value(result: Result, path: str) -> None:
     data = result.response_data
     if not result.success or data is None:
         return
-    with _warning(msg("the run ended, but the value could not be printed")):
+    with _warning(msg("the run ended, but {path} could not be printed", path=path)):
         value = output.value_at(data["data"], path)
         if isinstance(value, str):
             echo_value(value.removesuffix("\n"))

@@ -61,7 +61,8 @@ def set_key(
 ) -> None:
     """Store the key of a job, in place of the old one.
 
-    A key that Dify refuses is not stored. printf %s "$KEY" | dify-job secret set daily
+    It first sends the key to Dify, and stores the key only if Dify accepts it. Example:
+    printf %s "$KEY" | dify-job secret set daily
     """
     config = load_config(options.config_path, options.env_file)
     chosen = pick(config, job)
@@ -69,8 +70,8 @@ def set_key(
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "there is no configuration file to store an API key for: the job and its API key "
-                "come from environment variables"
+                "an API key can be stored only for a job in a configuration file, but this job "
+                "comes from environment variables"
             ),
             msg("to create a job with a stored API key, run: {command}", command=command("dify-job", "init")),
         )

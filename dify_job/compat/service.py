@@ -160,7 +160,7 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
         return SchedulerStatus(False, name, None, msg("the job is installed, but its schedule is disabled"))
     at = one.next_run or _next_by_config(name, one, scheduler)
     when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
-    return SchedulerStatus(True, name, when, msg("{name} runs the job", name=scheduler.name))
+    return SchedulerStatus(True, name, when, msg("the job is scheduled with {name}", name=scheduler.name))
 
 
 def checked_hours(hours: int) -> int:

@@ -94,7 +94,7 @@ class _Place(NamedTuple):
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "the value of {origin} is in quotes, which Docker's env files make part of the value",
+                    "the value of {origin} must not be in quotes: Docker makes them part of the value",
                     origin=self.origin(name).where,
                 ),
                 msg("remove the quotes: {name}=VALUE", name=name),
@@ -212,7 +212,7 @@ def _named_dotenv(path: Path) -> Variables:
             return parse_dotenv(file.read(_MAX_SIZE))
     except OSError as error:
         hint = msg(
-            "name another file with --env-file, or check the path and its permissions: {command}",
+            "give another file with --env-file, or check the path and its permissions: {command}",
             command=command("ls", "-ld", str(path)),
         )
         raise unreadable(msg("env file"), path, error, hint) from None

@@ -133,8 +133,7 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
         copy = str((place / "credentials" if is_secret else place) / given.name)
         words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]
         return msg(
-            "the file belongs to another user; name a copy in place of {path}; to make the "
-            "copy, run: {command}",
+            "in place of {path}, which belongs to another user, use a copy; to make the copy, run: {command}",
             path=given,
             command=command(*words, str(given), copy, needs_root=True),
         )

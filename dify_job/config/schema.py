@@ -287,8 +287,8 @@ SETTINGS = (
         readers.choice("failure", "success"),
         "`failure` or `success`",
         (
-            "What `partial-succeeded` is: a node failed and its fail branch or default value took "
-            "over. Default `failure`."
+            "How dify-job counts a run that Dify reports as `partial-succeeded`: a node failed, and Dify "
+            "used its fail branch or default value. Default `failure`."
         ),
     ),
     Setting(

@@ -23,8 +23,8 @@ CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what 
 _MAX_SIZE = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
-        "systemd did not give the API key to the unit: a drop-in empties LoadCredential=, "
-        "or this container does not share /run; to see the unit, run: {command}",
+        "systemd did not pass the API key to the unit: a drop-in empties LoadCredential=, "
+        "or /run of this container is not shared; to see the unit and its drop-ins, run: {command}",
         command=command("systemctl", "cat"),
     )
 )
@@ -147,7 +147,9 @@ def check_key(text: str, where: str) -> Secret:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key from {where} begins with '{assignment}='", assignment=assignment[1], where=where
+                "the API key from {where} must not begin with '{assignment}='",
+                assignment=assignment[1],
+                where=where,
             ),
             _KEY_ONLY,
         )
@@ -155,7 +157,7 @@ def check_key(text: str, where: str) -> Secret:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key from {where} is in quotes, which would be sent as part of the API key",
+                "the API key from {where} must not be in quotes",
                 where=where,
             ),
             msg("remove the quotes; {key_alone}", key_alone=_KEY_ONLY),
@@ -163,7 +165,7 @@ def check_key(text: str, where: str) -> Secret:
     if word := re.match(_HEADER_WORDS, key):
         raise JobError(
             Outcome.CONFIG,
-            msg("the API key from {where} begins with {word!r}", word=word[1], where=where),
+            msg("the API key from {where} must not begin with {word!r}", word=word[1], where=where),
             msg("remove {word!r}; {key_alone}", word=word[1], key_alone=_KEY_ONLY),
         )
     if not _TOKEN.fullmatch(key):
@@ -220,7 +222,9 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
         raise JobError(
             Outcome.CONFIG,
             msg("the notify file {path} contains no apprise URL", path=path),
-            msg("write one apprise URL per line into {path}, such as mailto://... or ntfy://...", path=path),
+            msg(
+                "write apprise URLs, such as mailto://... or ntfy://..., into {path}, one per line", path=path
+            ),
         )
     return urls
 

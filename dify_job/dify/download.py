@@ -110,11 +110,11 @@ def _get(
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OSError(errno.EPERM, msg("its URL is neither http nor https"))
+            raise OSError(errno.EPERM, msg("the file's URL is neither http nor https"))
         host = parts.hostname
         if not hosts.allows_host(host):
             reason = msg(
-                "its host {host} is on a private network or on this machine. To allow it, "
+                "the file's host {host} is on a private network or on this machine. To allow it, "
                 "add it to output.download_hosts",
                 host=host,
             )
@@ -131,9 +131,9 @@ def _get(
         session.close()  # as in client
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
-            raise OSError(errno.EPERM, msg("its https URL redirects to an address without https"))
+            raise OSError(errno.EPERM, msg("the file's URL redirects from https to another protocol"))
         url, ca_file, headers = target, None, {}
-    reason = msg("its URL redirects more than {redirects} times", redirects=transport.REDIRECTS)
+    reason = msg("the file's URL redirects more than {redirects} times", redirects=transport.REDIRECTS)
     raise OSError(errno.ELOOP, reason)
 
 

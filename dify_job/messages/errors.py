@@ -80,7 +80,7 @@ def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
             command=Command(("findmnt", "-T", there)),
         )
     return msg(
-        "free some space; to see which is used up, the space or the inodes, run: {space} && {inodes}",
+        "delete some files; to see the free space and the free inodes, run: {space} && {inodes}",
         space=Command(("df", "-h", there)),
         inodes=Command(("df", "-i", there)),
     )

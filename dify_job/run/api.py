@@ -281,7 +281,7 @@ def _checked_run_id(job: Job, context: RunContext) -> str:
     if context.lost and not run_id:
         raise JobError(
             Outcome.USAGE,
-            msg("--lost needs --run-id, the ID by which the lost run can be found"),
+            msg("--lost needs --run-id, because dify-job finds the lost run by its ID"),
             msg("add --run-id, or remove --lost"),
         )
     if run_id and job.end_user is not None:

@@ -85,7 +85,7 @@ class Downloader:
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
-                why = msg("its URL cannot be parsed: {error}", error=error)
+                why = msg("the file's URL cannot be parsed: {error}", error=error)
             if why is None:
                 log.info(
                     msg("a file that the workflow returned was saved"), path=str(target.path.parent / name)

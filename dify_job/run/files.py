@@ -249,7 +249,7 @@ def _find_file(key: str, name: str) -> InputFile:
         raise JobError(
             Outcome.CONFIG,
             msg("the file {name} of the input {key} is not an absolute path", name=name, key=key),
-            msg("begin the template of the file name with /"),
+            msg("write the absolute path of the file, beginning with /"),
         )
     try:
         with open_plain(path) as file:

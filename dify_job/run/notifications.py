@@ -94,7 +94,7 @@ class Notification(NamedTuple):
         """A few lines for a person."""
         run = self.run
         retry = {
-            RetrySafety.SAFE: msg("retry: safe"),
+            RetrySafety.SAFE: msg("retry: yes, it is safe"),
             RetrySafety.NOT_SAFE: msg("retry: only after you checked the run in Dify"),
         }
         lines = (

@@ -280,12 +280,12 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
     kind = node.type if node is not None else ""
     if status == models.PARTIAL:
         message = msg(
-            "workflow succeeded in part: a node failed and its fail branch or default value took over"
+            "workflow succeeded in part: a node failed, and Dify used its fail branch or default value"
         )
         if node is not None:
             message = msg(
-                'workflow succeeded in part: "{title}" ({type}) failed and its fail branch or default '
-                "value took over: {error}",
+                'workflow succeeded in part: "{title}" ({type}) failed, and Dify used its fail branch or '
+                "default value: {error}",
                 title=title,
                 type=kind,
                 error=node.error or msg("no error was given"),
@@ -466,8 +466,8 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
                 said=said,
             ),
             msg(
-                "set base_url to the address that the server redirects to (often https:// instead "
-                "of http://). If that is a login page, exempt the API path from authentication"
+                "set base_url to the address that the server redirects to, often https:// instead of "
+                "http://. If that address is a login page, exempt the API path from the login"
             ),
         )
     asked = msg(" to {url}", url=error.url) if error.url else ""

@@ -72,7 +72,10 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
     if name == "-":
         raise JobError(
             Outcome.USAGE if by_flag else Outcome.CONFIG,
-            msg("the output file cannot be -: without an output file, the result goes to standard output"),
+            msg(
+                'the output file must not be "-": without an output file, dify-job writes the result '
+                "to standard output"
+            ),
             msg(
                 "leave out the output file; to print a single value, run: {command}",
                 command=command("dify-job", "run", "--print", "outputs.NAME"),

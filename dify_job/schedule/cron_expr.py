@@ -69,7 +69,7 @@ def read_cron(expression: str) -> CronTimes:
     if text.lower() == "@reboot":
         raise _rejected(
             expression,
-            msg("@reboot would start a run at every boot; catch_up = true runs once after an outage"),
+            msg("@reboot is not supported; with catch_up = true, the job runs once after an outage"),
         )
     if text.startswith("@"):
         raise _rejected(

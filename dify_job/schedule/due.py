@@ -57,7 +57,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     grid, step = intervals.grid_of(every), round(every)
     grid_time = int(now.timestamp()) // grid * grid
     if last is None:
-        why = msg("the interval starts now, at its first check")
+        why = msg("the first interval of the job starts now")
         return Decision(due=False, new_last_due=datetime.fromtimestamp(grid_time, UTC), why=why)
     last_due = int(last.timestamp())
     if grid_time < last_due:

@@ -72,9 +72,7 @@ def parse_calendar(expression: str) -> BaseIterator:
         )
         raise _rejected(expression, why) from None
     except StopIteration:
-        raise _rejected(
-            expression, msg("the expression never elapses, because it names no time in the future")
-        ) from None
+        raise _rejected(expression, msg("the expression has no time in the future")) from None
     return fields
 
 

@@ -89,7 +89,7 @@ def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
             return ScheduleLines((cron.line,))
         return _hourly(
             schedule,
-            msg("cron uses this machine's time zone, {zone}, for its lines", zone=zones.local_name()),
+            msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name()),
         )
     lines = []
     for expression in schedule.calendar:
@@ -114,7 +114,7 @@ def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
         if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
             return _hourly(
                 schedule,
-                msg("cron uses this machine's time zone, {zone}, for its lines", zone=zones.local_name()),
+                msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name()),
             )
     return ScheduleLines(tuple(dict.fromkeys(lines)))
 

@@ -106,7 +106,7 @@ def access_error(path: Path, account: Account, need: int) -> str | None:
     if denied_at is not None:
         return _denied(denied_at, account, need if denied_at == path else os.X_OK)
     return (
-        msg("a service has a /tmp of its own and cannot see the system's")
+        msg("systemd gives the service a private /tmp, so the service does not see this path")
         if is_hidden(path, account)
         else None
     )

@@ -51,8 +51,8 @@ _SEE_EDIT = msg(
     command=command("dify-job", "install", "--diff"),
 )
 _OPEN = msg(
-    "other users can write to /etc/cron.d, and so could run commands as root; "
-    "to withdraw that permission, run: {command}",
+    "other users can write to /etc/cron.d, so they could run commands as root; "
+    "to remove that permission, run: {command}",
     command=command("chmod", "go-w", "/etc/cron.d"),
 )
 NOT_RUNNING = msg("the cron daemon is not running")

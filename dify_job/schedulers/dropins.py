@@ -45,7 +45,12 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
             )
         )
     if "Unit" in said:
-        found.append(msg("it makes the timer start {units}", units=" ".join(_values(said, "Unit"))))
+        found.append(
+            msg(
+                "Unit= makes the timer start {units} instead of the job",
+                units=" ".join(_values(said, "Unit")),
+            )
+        )
     if not catch_up and _last(said, "Persistent") in _YES:
         found.append(msg("Persistent= catches up missed runs, although the job has catch_up = false"))
     found += _blocking_conditions(said)

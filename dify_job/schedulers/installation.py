@@ -304,7 +304,7 @@ def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> 
                         what=what,
                     ),
                     msg(
-                        "do not install the job again, or uninstall it first: {command}",
+                        "before you install the job again, uninstall it: {command}",
                         command=command(
                             "dify-job",
                             "uninstall",

@@ -81,7 +81,7 @@ class InFlight(NamedTuple):
         """Why its end is not recorded, as a part of a sentence."""
         if self.reported is None:
             return msg("the process of the earlier run ended without recording an outcome")
-        return msg("the earlier run was reported as {outcome}", outcome=self.reported)
+        return msg("dify-job reported {outcome} for the earlier run", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:
         """Return True when its own deadline passed more than `grace` seconds ago."""

@@ -230,7 +230,7 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
     assert any(words in str(entry["MESSAGE"]) for entry in entries)
     if make.startswith("echo"):
         hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in entries)
-        assert "systemd did not give the API key to the unit: a drop-in empties LoadCredential=" in hints
+        assert "systemd did not pass the API key to the unit: a drop-in empties LoadCredential=" in hints
         assert any(path in trouble for trouble in host.status("daily")["problems"])
         host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
     elif status:

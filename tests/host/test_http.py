@@ -100,7 +100,7 @@ def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..
         "running": True,
         "job_name": "daily",
         "next_run_time": started["next_run_time"],
-        "message": "systemd runs the job",
+        "message": "the job is scheduled with systemd",
     }
     stopped = shell(host, STOP)
     assert (stopped["success"], stopped["running"], stopped["next_run_time"]) == (True, False, None)

@@ -208,7 +208,7 @@ def test_key_file_readable_by_others(case: DoctorCase) -> None:
     ("key", "message"),
     [
         ("", "is empty"),
-        (f"Bearer {FORM_KEY}", "begins with 'Bearer '"),
+        (f"Bearer {FORM_KEY}", "must not begin with 'Bearer '"),
         (f"{FORM_KEY}\nx", "a line break"),
     ],
 )
@@ -511,7 +511,7 @@ def test_missing_directory_for_metrics(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("text", "level", "message"),
     [
-        ('calendar = "2020-01-01 07:00:00"', "fail", "never elapses"),
+        ('calendar = "2020-01-01 07:00:00"', "fail", "no time in the future"),
         ('calendar = "nonsense"', "fail", "nonsense"),
         ('every = "5min"\njitter = "5min"', "warn", "jitter is 5min, but two runs can be only 5min apart"),
         ('calendar = "02:30:00"\ntimezone = "Europe/Berlin"', "warn", "clocks go forward in Europe/Berlin"),

@@ -159,7 +159,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         ("app-unpublished-0123456789", 78, "choose Publish"),
         ("app-off-0123456789abcdef", 78, "API is disabled"),
-        (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
+        (f"Bearer {KEY}", 78, "must not begin with 'Bearer '"),
         (f"{KEY}\n{KEY}\n", 78, "contains a space, a line break or another character"),
         ("", 78, "standard input contains no API key"),
     ],

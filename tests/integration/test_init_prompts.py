@@ -84,7 +84,7 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
     for message in (
         "is not an http or https address",
         "the server refused the connection",
-        "is in quotes",
+        "must not be in quotes",
         "create an API key for the app in Dify: API Access",
         "is not a workflow",
         "is not allowed",

@@ -398,9 +398,7 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     assert cron_home("install", "--user").code == 0
     installed = cron_home.table.read_bytes()
     cron_home.table.write_bytes(b"CRON_TZ=Asia/Tokyo\n" + installed)
-    _assert_one_judgement(
-        cron_home, "units", "CRON_TZ=Asia/Tokyo above the job's crontab lines changes what they mean"
-    )
+    _assert_one_judgement(cron_home, "units", "cron applies CRON_TZ=Asia/Tokyo to the job's crontab lines")
     assert cron_home("install", "--user").code == 0
     [row] = cron_home("status", "--user", "--json").result["jobs"]
     assert row["problems"] == []

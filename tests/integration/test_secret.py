@@ -54,7 +54,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
     [
         ("app-wrong-0123456789abcdef", 77, "does not accept the API key"),
         ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
-        (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
+        (f"Bearer {NEW}", 78, "must not begin with 'Bearer '"),
         (f"{NEW}\n\nmore", 78, "contains a space, a line break or another character"),
         ("app-ключ", 78, "another character that an API key cannot contain"),
         ("\n", 78, "standard input contains no API key"),

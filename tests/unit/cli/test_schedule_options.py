@@ -35,7 +35,7 @@ def test_schedule_is_parsed_in_any_form(text: str, schedule: ScheduleConfig) -> 
         ("often", "'often' is neither a time span"),
         ("2x", "'2x', which is not a time span"),
         ("99 7 * * *", "99"),
-        ("2020-01-01", "never elapses"),
+        ("2020-01-01", "no time in the future"),
         ("25:00", "calendar"),
         ("", "."),
     ],

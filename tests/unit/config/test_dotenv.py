@@ -154,13 +154,13 @@ def test_json_with_escapes_reaches_the_inputs() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("'app-canary-0123456789'", "is in quotes"),
-        ('"app-canary-0123456789"\n', "is in quotes"),
-        ("app-canary-0123456789'", "is in quotes"),
-        ("DIFY_API_KEY=app-canary-0123456789\n", "begins with 'DIFY_API_KEY='"),
-        ("export DIFY_API_KEY='app-canary-0123456789'", "begins with 'DIFY_API_KEY='"),
-        ("Bearer app-canary-0123456789", "begins with 'Bearer '"),
-        ("Authorization:app-canary-0123456789", "begins with 'Authorization:'"),
+        ("'app-canary-0123456789'", "must not be in quotes"),
+        ('"app-canary-0123456789"\n', "must not be in quotes"),
+        ("app-canary-0123456789'", "must not be in quotes"),
+        ("DIFY_API_KEY=app-canary-0123456789\n", "must not begin with 'DIFY_API_KEY='"),
+        ("export DIFY_API_KEY='app-canary-0123456789'", "must not begin with 'DIFY_API_KEY='"),
+        ("Bearer app-canary-0123456789", "must not begin with 'Bearer '"),
+        ("Authorization:app-canary-0123456789", "must not begin with 'Authorization:'"),
         ("   ", "is empty"),
     ],
 )
@@ -180,7 +180,7 @@ def test_error_around_a_key_is_reported_without_the_key(text: str, message: str)
     ],
 )
 def test_quotes_that_docker_retains_are_reported(name: str, value: str) -> None:
-    with pytest.raises(JobError, match=f"the value of {name} is in quotes"):
+    with pytest.raises(JobError, match=f"the value of {name} must not be in quotes"):
         read(**{name: value})
 
 

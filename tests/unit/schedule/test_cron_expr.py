@@ -89,7 +89,7 @@ def test_cron_expression_becomes_calendars(expression: str, lines: tuple[str, ..
         ("5/15 * * * *", "write 5-59/15"),
         ("0 0 30 2 *", "never comes"),
         ("0 0 31 4,6,9,11 *", "never comes"),
-        ("@reboot", "run at every boot"),
+        ("@reboot", "@reboot is not supported"),
         ("@every_minute", "is not supported"),
         ("61 * * * *", "is not a number from 0 to 59"),
         ("* * * *", "a cron line has 5 fields, not 4"),

@@ -527,7 +527,7 @@ def test_render_warns_of_a_secret_in_inputs(password: str, warned: bool, tmp_pat
     )
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
     shown = CliRunner().invoke(cli, asked).stderr
-    assert ("an input has the name of a secret" in shown) == warned
+    assert ("an input that looks like a secret" in shown) == warned
     assert "hunter2" not in shown
 
 
