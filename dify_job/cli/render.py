@@ -14,7 +14,7 @@ from ..config.readers import is_loopback
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command, command
+from ..messages.problem import Command
 from ..run.inputs import secrets_in
 from ..schedulers.backend import RenderedFile, Scope
 from ..schedulers.cron import CronFiles, UserCrontab
@@ -219,9 +219,8 @@ def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
     if is_foreign:
         echo_err(
             msg(
-                "{path} was not changed, because it does not come from {command}",
+                "{path} exists and was not written by dify-job, so dify-job does not overwrite it",
                 path=path,
-                command=command("dify-job", "render"),
             )
         )
         return

@@ -213,8 +213,8 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the API key was not stored, because a later file in {directory} sets another API "
-                "key for job {name}",
+                "the API key was not stored, because another file in {directory} is read later and "
+                "sets a different API key for job {name}",
                 directory=place.parent / "config.d",
                 name=name,
             ),

@@ -524,7 +524,7 @@ run_path = checked(
     (
         lambda value: value.split(".")[0] in _RUN_FIELDS,
         lambda value: msg(
-            "{setting} is {value!r}, but a path in a run begins with one of {steps}",
+            "{setting} is {value!r}, but must begin with one of {steps}",
             value=value,
             steps=join(", ", _RUN_FIELDS),
             setting=THE_VALUE,

@@ -398,7 +398,7 @@ def test_kustomization_that_is_no_file_is_left_as_it_is(make: Callable[[Path], N
     place.parent.mkdir()
     make(place)
     done = home("render", "--target", "kubernetes", "--image", "x:1", "--output-dir", "out")
-    assert (done.code, "was not changed, because it does not come from dify-job render" in done.stderr) == (
+    assert (done.code, "was not written by dify-job, so" in done.stderr) == (
         0,
         True,
     ), done.stderr

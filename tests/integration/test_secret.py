@@ -112,7 +112,7 @@ def test_other_file_that_sets_the_key_is_reported_and_nothing_changes(
     (config.parent / "config.d/zz.toml").write_text('[jobs.daily]\napi_key_env = "DAILY_KEY"\n')
     done = dify_job("secret", "set", input=NEW, env={"DAILY_KEY": KEY})
     assert done.code == 78
-    assert "sets another API key for job daily" in done.stderr
+    assert "sets a different API key for job daily" in done.stderr
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
 
 

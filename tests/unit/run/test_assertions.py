@@ -147,7 +147,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
         (
             'expect = { "result" = "nonempty" }',
-            "'result', but a path in a run begins with one of outputs",
+            "'result', but must begin with one of outputs",
         ),
         ('expect = { "outputs..a" = "nonempty" }', "between two dots is empty"),
         ('expect = "nonempty"', "must be a table"),

@@ -177,7 +177,7 @@ def test_kustomization_lists_the_manifests_unless_it_is_user_written(tmp_path: P
     assert names == sorted(path.name for path in listed.parent.glob("dify-job-*"))
     assert len(names) == 4
     listed.write_text("resources: []\n")
-    assert "was not changed, because" in render(tmp_path, TWO).stderr
+    assert "was not written by dify-job, so" in render(tmp_path, TWO).stderr
     assert listed.read_text() == "resources: []\n"
 
 
