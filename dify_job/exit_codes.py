@@ -54,14 +54,15 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         0,
         Outcome.SKIPPED,
-        'nothing was started, as asked: overlap = "skip", --if-due, or later than max_late',
+        'no run was started: another one was in progress (overlap = "skip"), or the run was not due '
+        "(--if-due) or too late (max_late)",
         RetrySafety.NOT_NEEDED,
     ),
     ExitCode(64, Outcome.USAGE, "wrong flags or arguments", RetrySafety.USELESS),
     ExitCode(
         65,
         Outcome.REJECTED,
-        "Dify refused the inputs, or a schedule or value is invalid for this target",
+        "Dify refused the inputs, or the scheduler cannot run the job as it is configured",
         RetrySafety.USELESS,
     ),
     ExitCode(66, Outcome.NO_INPUT, "an input file is missing or unreadable", RetrySafety.USELESS),
@@ -129,7 +130,10 @@ TABLE: tuple[ExitCode, ...] = (
         83, Outcome.PAUSED, "the workflow waits for a person to fill in a form in Dify", RetrySafety.USELESS
     ),
     ExitCode(
-        84, Outcome.UNEXPECTED, "succeeded, but the outputs are not what expect asks for", RetrySafety.POLICY
+        84,
+        Outcome.UNEXPECTED,
+        "the workflow succeeded, but its outputs do not match the setting expect",
+        RetrySafety.POLICY,
     ),
     ExitCode(
         124,

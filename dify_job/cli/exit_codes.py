@@ -30,7 +30,7 @@ def exit_codes(*, as_json: bool) -> None:
             ]
         )
         return
-    titles: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
+    titles: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("meaning")]
     rows: list[list[str]] = [titles]
     rows += ([str(row.code), row.outcome, _RETRY[row.again], msg(row.when)] for row in TABLE)
     shown = [[translate(cell) for cell in row] for row in rows]

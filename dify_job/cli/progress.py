@@ -114,7 +114,7 @@ class LiveLine(RunObserver):
                     node=self._node,
                     done=self._done,
                     elapsed=elapsed,
-                    of_usual=msg(" of usually {usual}", usual=usual) if usual else "",
+                    of_usual=msg(" (usually {usual})", usual=usual) if usual else "",
                     tokens=tokens,
                 )
                 try:

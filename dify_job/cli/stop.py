@@ -31,7 +31,7 @@ _STOP_TIMEOUT = (
 @scope_options
 @pass_globals
 def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
-    """Stop the runs of jobs that are under way, in Dify too; their schedules stay enabled.
+    """Stop the current runs of jobs, in Dify too; their schedules stay enabled.
 
     It stops runs that systemd, cron or a person started, and waits until they have ended.
     """

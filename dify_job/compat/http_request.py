@@ -71,7 +71,7 @@ def end_of_head(data: bytes) -> int | None:
     at = data.find(_END)
     if at < 0 and len(data) <= MAX_HEAD:
         if b"\n\n" in data:
-            raise HttpError(400, msg("lines of the request head must end with CR LF"))
+            raise HttpError(400, msg("lines of the request header must end with CR LF"))
         return None
     if at < 0 or at > MAX_HEAD:
         raise HttpError(431, msg("the request head has more than {maximum} bytes", maximum=MAX_HEAD))

@@ -96,7 +96,10 @@ class Routes:
         if name is None:
             raise HttpError(
                 422,
-                msg("name one of the jobs in the query parameter job: {jobs}", jobs=join(", ", self.jobs)),
+                msg(
+                    "the query parameter job is missing; the names of the jobs are {jobs}",
+                    jobs=join(", ", self.jobs),
+                ),
             )
         if name not in self.jobs:
             raise HttpError(404, msg("the HTTP interface does not serve this job"))

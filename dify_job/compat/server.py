@@ -106,7 +106,7 @@ def reject(connection: socket.socket, refused: HttpError) -> None:
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
     until, data = time.monotonic() + _HEAD_TIMEOUT, b""
     while (end := end_of_head(data)) is None:
-        data += _receive(connection, until, msg("the request head"))
+        data += _receive(connection, until, msg("the request header"))
     return read_head(data[:end]), data[end:]
 
 

@@ -57,7 +57,7 @@ _LABELS = {
     "tokens": msg("Tokens"),
     "tokens_per_day": msg("Tokens per day"),
     "runs_per_day": msg("Runs per day"),
-    "usual_time": msg("Usual time"),
+    "usual_time": msg("Usual duration"),
     "last_run": msg("Last run"),
     "next_run": msg("Next run"),
     "open_in_dify": msg("Open the log in Dify"),

@@ -288,8 +288,7 @@ def _checked_run_id(job: Job, context: RunContext) -> str:
         raise JobError(
             Outcome.USAGE,
             msg(
-                "--run-id cannot be used, because all runs of job {name} have the same end_user, "
-                "so that a run cannot be found by its ID",
+                "--run-id needs a different end_user for each run, but end_user of job {name} is fixed",
                 name=job.name,
             ),
             msg("remove end_user from the job, or remove --run-id"),

@@ -140,8 +140,8 @@ class ConcurrencyGuard:
                 case str() as message:
                     end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
                     hint = msg(
-                        "dify-job waits for the earlier run until {end} (its deadline and "
-                        "queue_time). If that run is not wanted, stop it in the app's Logs in Dify",
+                        "dify-job waits for the earlier run until its deadline plus queue_time, {end}. "
+                        "To wait no longer, stop that run in the app's Logs in Dify",
                         end=end,
                     )
                     self._wait(message, pause, hint)
@@ -156,7 +156,8 @@ class ConcurrencyGuard:
                 "the deadline passed while dify-job looked for an earlier run of this job; no run was started"
             )
             hint = msg(
-                "the outcome of the earlier run is now known: start the job again, or set a longer timeout"
+                "start the job again: the outcome of the earlier run is now known. If this happens "
+                "often, set a longer timeout"
             )
             raise NoRunError(RunOutcome(Outcome.BUSY, text, hint))
 

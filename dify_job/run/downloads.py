@@ -140,7 +140,7 @@ class Downloader:
                 event = self._events.answer_of(call, self._until)
         except InterruptedRunError as interrupted:
             self._events.cancel(interrupted.signum)  # for those who come after
-            return msg("the run was asked to stop")
+            return msg("a signal interrupted the download")
         match event:
             case None:
                 return msg("the download took too long")

@@ -68,7 +68,7 @@ _NO_MODEL = (
 _NO_QUOTA = (
     Outcome.DENIED,
     lambda said: msg("the quota of the Dify plan is used up: {said}", said=said),
-    msg("wait for the next period of the plan, or upgrade the plan"),
+    msg("wait until Dify renews the plan's quota, or upgrade the plan"),
 )
 # Dify's codes, each with its outcome, message and hint.
 _OUTCOMES_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
@@ -113,8 +113,8 @@ _OUTCOMES_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] =
 NOT_DIFY = (
     msg("the answer does not come from Dify"),
     msg(
-        "check base_url: it must be the address of Dify and end with /v1, and no "
-        "login page may stand in front of it"
+        "check base_url: it must be the address of Dify and end with /v1. If it leads to a login page, "
+        "exempt the API path from authentication"
     ),
 )
 _DEFAULTS = CallOptions()
@@ -268,8 +268,8 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
             status=run.status,
         ),
         msg(
-            "dify-job does not count it as success: upgrade dify-job, or look at the run "
-            "in the app's Logs in Dify"
+            "upgrade dify-job, or look at the run in the app's Logs in Dify. dify-job does "
+            "not count this run as successful"
         ),
     )
 
@@ -288,7 +288,7 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
                 "default value: {error}",
                 title=title,
                 type=kind,
-                error=node.error or msg("no error was given"),
+                error=node.error or msg("Dify reported no error message"),
             )
         hint = msg('to count this as success, set partial = "success" in the job')
         return RunOutcome(Outcome.PARTIAL, message, hint)
@@ -296,7 +296,7 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
         error = run.error or (node.error if node is not None else None)
         message = msg("workflow failed: {error}", error=error) if error else msg("workflow failed")
         if node is not None:
-            why = error or msg("no error was given")
+            why = error or msg("Dify reported no error message")
             message = msg('workflow failed at "{title}" ({type}): {why}', title=title, type=kind, why=why)
         return RunOutcome(Outcome.FAILED, message, msg("the app's Logs in Dify show each node of the run"))
     message = msg("workflow was stopped on the server")
@@ -444,8 +444,8 @@ def _denied(error: ApiError) -> RunOutcome:
             found = (
                 msg("a firewall or proxy blocked the request (HTTP 403 that does not come from Dify)"),
                 msg(
-                    "allow this client in the firewall, which may object to inputs that look like "
-                    "code. The API key was not checked"
+                    "allow this client in the firewall; some firewalls block inputs that look like code. "
+                    "Dify did not receive the request, so the API key is still unchecked"
                 ),
             )
         case _:

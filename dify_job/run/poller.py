@@ -152,7 +152,7 @@ class RunPoller:
             return why
         if self._unreadable:
             return msg(
-                "{reason}, and the list of runs on the server could not be read ({why_unread})",
+                "{reason}, and dify-job could not read the list of runs on the server ({why_unread})",
                 reason=why,
                 why_unread=self._unreadable,
             )
@@ -203,7 +203,12 @@ class RunPoller:
     def _poll_and_wait(self, events: EventQueue) -> Answer:
         self.poll()
         if self.call is None:
-            return Unreadable(msg("with a fixed end_user, this run cannot be found in the list of runs"))
+            return Unreadable(
+                msg(
+                    "all runs of the job have the same end_user, so dify-job cannot find this run in "
+                    "the list of runs on the server"
+                )
+            )
         until = min(self._options.deadline, time.monotonic() + self._limits.answer)
         with contextlib.closing(self.call) as call:
             return self.on_answer(events.answer_of(call, until))

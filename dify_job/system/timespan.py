@@ -148,7 +148,7 @@ def timespan(value: Any) -> TimeSpan:
                 )
             )
     if seconds == float("inf"):
-        raise ValueError(msg("{setting} is longer than any time span that can be used", setting=THE_VALUE))
+        raise ValueError(msg("{setting} is too large for a time span", setting=THE_VALUE))
     return TimeSpan(seconds, " ".join(text.split()) if seconds else "0s")
 
 

@@ -245,8 +245,8 @@ def test_unreadable_log_is_not_treated_as_empty(dify_job: Command) -> None:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--timeout", "3s", env=env)
     assert ran.code == 74
-    assert "could not be read" in ran.result["message"]
-    assert "does not show" not in ran.result["message"]
+    assert "could not read the list of runs" in ran.result["message"]
+    assert "does not contain this run" not in ran.result["message"]
 
 
 def test_search_for_a_queued_run_has_pauses(dify_job: Command) -> None:

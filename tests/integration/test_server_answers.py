@@ -387,7 +387,7 @@ def test_403_of_a_firewall_is_not_attributed_to_the_key(dify_job: Command) -> No
         ran = run(dify_job, server)
     assert ran.code == 77
     assert "firewall" in ran.result["message"]
-    assert "was not checked" in ran.result["hint"]
+    assert "is still unchecked" in ran.result["hint"]
 
 
 @pytest.mark.parametrize(
