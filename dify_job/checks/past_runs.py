@@ -132,8 +132,8 @@ def check_missed_runs(context: HostContext) -> Problem | None:
                 second=second,
             ),
             msg(
-                "cron starts nothing for an expired account or password, and runs at other times "
-                "if the daemon has its own TZ; to read cron's log, run: {command}",
+                "check that neither the user's account nor the password has expired, and that the cron "
+                "daemon has no TZ of its own; to read cron's log, run: {command}",
                 command=command("journalctl", "-t", "CRON", "-n", "20", needs_root=True),
             ),
         )

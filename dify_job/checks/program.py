@@ -117,7 +117,9 @@ def check_interpreter(context: HostContext) -> Problem | None:
 
 def _install_again(context: HostContext) -> str:
     again = context.command("install", context.job.name)
-    return msg("to install the job with the interpreter that runs this command: {command}", command=again)
+    return msg(
+        "to install the job with the Python interpreter of this dify-job, run: {command}", command=again
+    )
 
 
 @cache

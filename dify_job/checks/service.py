@@ -162,10 +162,10 @@ def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Prob
 
 def _overwrite(context: HostContext) -> str:
     by = ("--backend", "cron") if context.by_cron else ()
-    again = context.command("install", context.job.name, *by, "--overwrite-edits")
     return msg(
-        "to overwrite the edits (with --diff in place of --overwrite-edits, to see them), run: {command}",
-        command=again,
+        "to see the edits, run: {show}; to overwrite them, run: {command}",
+        show=context.command("install", context.job.name, *by, "--diff"),
+        command=context.command("install", context.job.name, *by, "--overwrite-edits"),
     )
 
 

@@ -50,7 +50,8 @@ def check_key(context: HostContext) -> Problem:
     place = job.key.file or job.key.encrypted
     if key is None:
         text = msg(
-            "the API key file {place} is (correctly) not readable by you, so the server check was skipped",
+            "you have no permission to read the API key file {place}. That is correct, but dify-job "
+            "could not check the server",
             place=place,
         )
         return warn(text, command("dify-job", "doctor", job.name, needs_root=True))
@@ -229,8 +230,7 @@ def check_records(context: HostContext) -> Problem | None:
     if not ticks.if_due or job.state != "none":
         return None
     text = msg(
-        "job {name} cannot follow its schedule: {why}. For that it needs a record of "
-        "its last run, but it stores no state",
+        'job {name} has state = "none", but its schedule needs a record of the last run: {why}',
         name=job.name,
         why=ticks.why,
     )
@@ -304,7 +304,7 @@ def check_zone(context: HostContext) -> Problem:
         return warn(
             text,
             msg(
-                "choose the time zone that you need, or UTC with: {command}",
+                "set this machine's time zone; to set UTC, run: {command}",
                 command=command(*words, needs_root=True),
             ),
         )

@@ -23,7 +23,7 @@ _COLOURS = {Severity.OK: Colour.GREEN, Severity.WARN: Colour.YELLOW, Severity.FA
 @json_option
 @pass_globals
 def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
-    """Look for what could stop the next run of a job, or of all; starts none.
+    """Check one job or all jobs for problems that would prevent the next run; start no run.
 
     Each problem comes with the command or the edit that fixes it. Exit 0 when all is well, 1 with
     warnings, 2 with failures.

@@ -149,7 +149,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job doctor daily --json", msg("Print one job as JSON.")),
     ),
     "exit-codes": (
-        ("dify-job exit-codes", msg("Show what each code means.")),
+        ("dify-job exit-codes", msg("Show what each exit code means.")),
         ("dify-job exit-codes --json", msg("Print JSON.")),
     ),
     "init": (
@@ -178,7 +178,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "notify": (
         ("dify-job notify daily", msg("Send a test message.")),
-        ("sudo dify-job notify daily", msg("Test the addresses of a system job.")),
+        ("sudo dify-job notify daily", msg("Test the notification addresses of a system job.")),
     ),
 }
 

@@ -177,7 +177,7 @@ def _echo_no_runs(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
     if narrowed and any(each.runs for each in histories):
         echo(
             msg(
-                "no run on record matches the options; all runs: {command}",
+                "no run on record matches the options; to see all runs, run: {command}",
                 command=command("dify-job", "history"),
             )
         )
@@ -185,7 +185,7 @@ def _echo_no_runs(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
         only = histories[0]
         echo(
             msg(
-                "no run of {job} is on record in {directory}; the jobs and their next runs: {command}",
+                "no run of {job} is on record in {directory}; to see the next runs, run: {command}",
                 job=only.job,
                 directory=only.directory,
                 command=command("dify-job", "status"),
@@ -196,7 +196,7 @@ def _echo_no_runs(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
         look = command("dify-job", "status")
         echo(
             msg(
-                "no run of {jobs} is on record; the jobs and their next runs: {command}",
+                "no run of {jobs} is on record; to see the next runs, run: {command}",
                 jobs=names,
                 command=look,
             )

@@ -105,7 +105,7 @@ def install(
 ) -> int:
     """Install the systemd timers or crontab entries of the named jobs, or of all jobs in the configuration.
 
-    Nothing runs at once. Installing again changes what differs and nothing else.
+    Installing starts no run. Installing again updates only what changed.
     """
     now, where = datetime.now(UTC), chosen_scope(scope)
     config = load_config(options.config_path, options.env_file)

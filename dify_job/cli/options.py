@@ -91,7 +91,7 @@ def _options() -> list[click.Option]:
             "env_file",
             type=path,
             metavar="PATH",
-            help=msg("Take the job `default` from this .env file."),
+            help=msg("Read the settings of the job `default` from this .env file."),
         ),
         _option(
             "--log-level",
@@ -229,7 +229,9 @@ http_options = _together(
     click.option(
         "--http",
         is_flag=True,
-        help=msg("Also serve the HTTP calls of the original system, on a systemd socket."),
+        help=msg(
+            "Also install the HTTP interface: a systemd socket for calls that start, stop and query jobs."
+        ),
     ),
 )
 

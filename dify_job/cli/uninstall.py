@@ -48,7 +48,7 @@ def uninstall(
 ) -> None:
     """Remove the systemd units or crontab entries of the named jobs, or of all jobs with --all.
 
-    A run in progress is stopped, in Dify too. It works without the configuration. --all --purge
+    A run in progress is stopped, in Dify too. The command works without the configuration. --all --purge
     also removes the state of jobs that were uninstalled earlier.
     """
     check_names("uninstall", jobs, all_jobs=all_jobs)

@@ -66,7 +66,11 @@ def link_error(path: Path) -> str | None:
     """Say what is wrong with the name itself: the owner of a link chooses what is read through it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-        return msg("{path} is a link that user {user} created", user=found.st_uid, path=path)
+        return msg(
+            "{path} is a symbolic link of user {user}, who can change its target",
+            user=found.st_uid,
+            path=path,
+        )
     return None
 
 

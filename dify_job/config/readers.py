@@ -533,7 +533,7 @@ run_path = checked(
     (
         lambda value: all(value.split(".")),
         lambda value: msg(
-            "{setting} is {value!r}, in which a part between two dots is empty",
+            "{setting} is {value!r}, but a name must follow each dot",
             value=value,
             setting=THE_VALUE,
         ),

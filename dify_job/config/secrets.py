@@ -317,7 +317,10 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
                 return file.read(_MAX_SIZE).decode("utf-8-sig", errors="replace")
     except OSError as error:
         in_unit = "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
-        check = msg("check {setting}; for a system job, run the command with sudo", setting=setting)
+        check = msg(
+            "correct the path in {setting}; if the job is a system job, run dify-job with sudo",
+            setting=setting,
+        )
         raise unreadable(what, path, error, _NO_CREDENTIAL if in_unit else check) from None
     raise JobError(
         Outcome.CONFIG,

@@ -141,8 +141,8 @@ def _why_interval(every: float, grid: int) -> str:
     if grid == round(every):
         return ""
     return msg(
-        "{every} does not divide a day evenly, so the timer fires every {grid} and "
-        "dify-job runs the job when it is due (exact intervals: {exact})",
+        "{every} does not divide a day evenly, so the timer fires every {grid}, and dify-job decides "
+        "each time whether a run is due (intervals that divide a day evenly: {exact})",
         every=timespan_text(every),
         grid=format_timespan(grid),
         exact=intervals.interval_text(intervals.nearest_exact(every)),
@@ -155,8 +155,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "the setting every is {every!r}, which is shorter than a minute or not whole minutes, "
-                "so cron cannot do it",
+                "the setting every is {every!r}, but with cron it must be a whole number of minutes",
                 every=timespan_text(every),
             ),
             msg(

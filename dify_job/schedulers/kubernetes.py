@@ -299,7 +299,7 @@ def _rejected(what: str, why: str, hint: str = "") -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg("{what} cannot be written as one CronJob: {reason}", what=what, reason=why),
-        hint or msg("split it into several jobs, or choose times that one cron line can express"),
+        hint or msg("split the job into several jobs, or choose times that one cron line can express"),
     )
 
 

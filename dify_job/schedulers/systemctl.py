@@ -153,7 +153,7 @@ class Manager:
             ]
             answers = [Unit(properties) for properties in blocks if "Id" in properties]
             if len(answers) != len(part):  # one each, in their order; the Id of an alias is another name
-                raise self._failed("show", part, done, msg("the service manager's answer is incomplete"))
+                raise self._failed("show", part, done, msg("systemd's answer is incomplete"))
             found |= zip(part, answers, strict=True)
         return found
 

@@ -192,7 +192,7 @@ def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(case: DoctorCase) 
     fix = case.assert_found_and_fixed(
         "units", "warn", "edited by hand", case.sh(f"{edit}; systemctl daemon-reload")
     )
-    assert "to overwrite the edits (with --diff in place of --overwrite-edits, to see them), run: " in fix
+    assert "; to overwrite them, run: " in fix
     case.assert_found_and_fixed(
         "units", "warn", "changed on disk", case.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}")
     )
@@ -451,12 +451,12 @@ def test_dangling_localtime(case: DoctorCase) -> None:
     fix = case.assert_found_and_fixed(
         "zone", "warn", "the system clock uses UTC, because /etc/localtime points to ", astray
     )
-    assert fix == "choose the time zone that you need, or UTC with: timedatectl set-timezone UTC"
+    assert fix == "set this machine's time zone; to set UTC, run: timedatectl set-timezone UTC"
     case.inside = WITHOUT_SYSTEMD
     astray()
     assert (
         case.doctor()["zone"][2]
-        == "choose the time zone that you need, or UTC with: ln -sfn /usr/share/zoneinfo/UTC /etc/localtime"
+        == "set this machine's time zone; to set UTC, run: ln -sfn /usr/share/zoneinfo/UTC /etc/localtime"
     )
     case.paste(command_in(case.doctor()["zone"][2]))
     assert case.doctor()["zone"][0] == "ok"

@@ -284,7 +284,7 @@ def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     env = f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nAUTO_START_SCHEDULER=false\n"
     host.machine.write("/root/.env", env, 0o600)
     output = host("install", "--env-file", "/root/.env").stdout
-    assert "every 1h, the default, not enabled" in output
+    assert "every 1h (default), not enabled" in output
     last = output.splitlines()[-1]
     assert (
         last == "the jobs are not enabled, because AUTO_START_SCHEDULER is false; "

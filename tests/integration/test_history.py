@@ -105,7 +105,7 @@ def test_job_without_history_is_reported(dify_job: Command) -> None:
     done = dify_job("history", "new", env={"STATE_DIRECTORY": str(dify_job.home / "none")})
     assert done.code == 0
     assert "no run of new is on record" in done.stdout
-    assert "the jobs and their next runs: dify-job status" in done.stdout
+    assert "to see the next runs, run: dify-job status" in done.stdout
     assert json.loads(dify_job("history", "new", "--json").stdout)["runs"] == []
 
 

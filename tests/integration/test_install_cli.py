@@ -231,12 +231,12 @@ def test_crontab_with_only_managed_blocks_is_removed_not_left_empty(cron_home: H
 def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home) -> None:
     done = cron_home("install", "--user", "--every", "7h")
     assert "7h does not divide a day evenly, so the timer fires every 1h" in done.stdout
-    assert "exact intervals: 6h or 8h" in done.stdout
+    assert "intervals that divide a day evenly: 6h or 8h" in done.stdout
     assert b" --scheduled --if-due " in cron_home.table.read_bytes()
     cron_home.configure(CONFIG + 'state = "none"\n')
     refused = cron_home("install", "--user", "--every", "5h")
     assert refused.code == 78
-    assert "needs a record of its last run" in refused.stderr
+    assert "needs a record of the last run" in refused.stderr
 
 
 def test_broken_file_is_reported_once_and_other_jobs_are_installed(home: Home) -> None:

@@ -376,7 +376,7 @@ def test_systemctl_that_answers_nothing_is_no_success(answer: str, home: Home) -
     for words in ("install", "install --http", "install --check"):
         done = home(*words.split(), "--user")
         assert done.code == 73, (words, done.stderr)
-        assert "failed: the service manager's answer is incomplete" in done.stderr
+        assert "failed: systemd's answer is incomplete" in done.stderr
     after = home.all_files()
     after.pop("state/dify-job/install.lock", None)
     assert after == before

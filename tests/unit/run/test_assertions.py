@@ -149,7 +149,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
             'expect = { "result" = "nonempty" }',
             "'result', but must begin with one of outputs",
         ),
-        ('expect = { "outputs..a" = "nonempty" }', "between two dots is empty"),
+        ('expect = { "outputs..a" = "nonempty" }', "a name must follow each dot"),
         ('expect = "nonempty"', "must be a table"),
         (
             'expect = { "outputs.a" = { equals = [nan] } }',
