@@ -132,7 +132,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         84,
         Outcome.UNEXPECTED,
-        "the workflow succeeded, but its outputs do not match the setting expect",
+        'the workflow succeeded, but its outputs do not match the setting "expect"',
         RetrySafety.POLICY,
     ),
     ExitCode(

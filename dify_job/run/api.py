@@ -288,7 +288,7 @@ def _checked_run_id(job: Job, context: RunContext) -> str:
         raise JobError(
             Outcome.USAGE,
             msg(
-                "--run-id needs a different end_user for each run, but end_user of job {name} is fixed",
+                "--run-id needs a different end_user for each run, but job {name} sets end_user",
                 name=job.name,
             ),
             msg("remove end_user from the job, or remove --run-id"),

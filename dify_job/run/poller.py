@@ -205,8 +205,8 @@ class RunPoller:
         if self.call is None:
             return Unreadable(
                 msg(
-                    "all runs of the job have the same end_user, so dify-job cannot find this run in "
-                    "the list of runs on the server"
+                    "dify-job cannot find this run in the list of runs on the server, because the job "
+                    "sets end_user"
                 )
             )
         until = min(self._options.deadline, time.monotonic() + self._limits.answer)
