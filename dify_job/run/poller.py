@@ -205,8 +205,8 @@ class RunPoller:
         if self.call is None:
             return Unreadable(
                 msg(
-                    "dify-job cannot find this run in the list of runs on the server, because the job "
-                    "sets end_user"
+                    "dify-job cannot find this run in the server's list of runs, because all runs of "
+                    "the job have the same end_user"
                 )
             )
         until = min(self._options.deadline, time.monotonic() + self._limits.answer)
