@@ -76,7 +76,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _BITS:
-                raise SecurityError(msg("the result of a calculation is longer than {bits} bits", bits=_BITS))
+                raise SecurityError(msg("the result of a calculation has more than {bits} bits", bits=_BITS))
         return super().call_binop(context, operator, left, right)
 
     def _counted(self, values: Iterable[Any]) -> Iterator[Any]:
