@@ -172,7 +172,7 @@ class JobReport:
             job=self.result.job,
             done=msg("installed") if self.result.changed else msg("unchanged"),
             schedule=schedule_lines.schedule_text(self.prepared.spec.schedule),
-            default="" if self.prepared.job.schedule.has_time else msg(", the default"),
+            default="" if self.prepared.job.schedule.has_time else msg(" (default)"),
             enabled=msg("enabled") if self.result.enabled else msg("not enabled"),
         )
 

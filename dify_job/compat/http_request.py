@@ -74,7 +74,7 @@ def end_of_head(data: bytes) -> int | None:
             raise HttpError(400, msg("lines of the request header must end with CR LF"))
         return None
     if at < 0 or at > MAX_HEAD:
-        raise HttpError(431, msg("the request head has more than {maximum} bytes", maximum=MAX_HEAD))
+        raise HttpError(431, msg("the request header has more than {maximum} bytes", maximum=MAX_HEAD))
     return at + len(_END)
 
 
@@ -88,7 +88,7 @@ def read_head(head: bytes) -> Request:
         HttpError: for what is no request, or could be read in two ways.
     """
     if _HEAD.fullmatch(head) is None:
-        raise HttpError(400, msg("the request head is not HTTP/1.1"))
+        raise HttpError(400, msg("the request header is not HTTP/1.1"))
     if head.count(b"\r\n") - 2 > _MAX_FIELDS:
         raise HttpError(431, msg("the request has more than {maximum} headers", maximum=_MAX_FIELDS))
     parsed = _Parser(head)

@@ -90,7 +90,9 @@ def read_cron(expression: str) -> CronTimes:
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _exists(days, months) and any(day_stars):
-        raise _rejected(expression, msg("that day never comes, because these months do not have it"))
+        raise _rejected(
+            expression, msg("day {day} does not exist in month {month}", day=words[2], month=words[3])
+        )
     # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
     plain = [
         word if word.startswith("*") else ",".join(map(str, numbers))
