@@ -341,10 +341,10 @@ def test_purge_continues_after_a_failed_removal(home: Home) -> None:
     ("words", "code", "expected"),
     [
         (("--cron", "*/90 * * * *"), 65, 'perhaps you mean every = "90min"'),
-        (("--cron", "0 0 30 2 *"), 65, "never comes"),
+        (("--cron", "0 0 30 2 *"), 65, "day 30 does not exist in month 2"),
         (("--cron", "@reboot"), 65, "@reboot is not supported"),
         (("--calendar", "2020-01-01"), 65, "no time in the future"),
-        (("--every", "7h"), 0, "exact intervals: 6h or 8h"),
+        (("--every", "7h"), 0, "intervals that divide a day evenly: 6h or 8h"),
         (("--cron", "0 9 1,15 * 5"), 0, "daily is enabled"),
         (("--calendar", "02:30", "--timezone", "Europe/Berlin"), 0, "clocks go forward in Europe/Berlin"),
         (("--calendar", "07:00", "--timezone", "Europe/Kiev"), 0, "daily is enabled"),
