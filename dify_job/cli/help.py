@@ -235,7 +235,7 @@ def hint_for_unknown(words: Sequence[str]) -> str | None:
         "remove": command("dify-job", "uninstall", *jobs),
         "show": command("dify-job", "config", "show", *jobs[:1]),
         "edit": msg(
-            "To see which file has the setting, run: {show}; after you edited that file, run: {install}",
+            "To see which file to edit, run: {show}; after the edit, run: {install}",
             show=command("dify-job", "config", "show", *jobs[:1]),
             install=command("dify-job", "install", *jobs),
         ),

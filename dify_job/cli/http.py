@@ -58,10 +58,7 @@ def http(
         raise JobError(
             Outcome.USAGE,
             msg("dify-job http needs --config"),
-            msg(
-                "do not run this command by hand. systemd runs it with --config, in the "
-                "unit that install --http writes"
-            ),
+            msg("do not run this command by hand. The systemd unit of install --http runs it with --config"),
         )
     config = options.config_path
     try:

@@ -77,7 +77,7 @@ class _Target:
     "--offline",
     is_flag=True,
     help=msg(
-        "Do not contact the server: skip the check of the API key, and do not read the app's input fields."
+        "Do not contact the server: skip the check of the API key, and do not read the app's input form."
     ),
 )
 @click.option(

@@ -86,7 +86,7 @@ def _stop_process(job: str, directory: Path) -> bool:
             raise JobError(
                 Outcome.BUSY,
                 msg(
-                    "dify-job asked the run of job {job} to stop, but it has not ended yet ({holder})",
+                    "dify-job asked the run of job {job} to stop, but the run has not ended yet ({holder})",
                     job=job,
                     holder=holder,
                 ),

@@ -187,7 +187,7 @@ class RunMonitor:
                 return self._conclude(event.run)
             self._doubted = event.run  # it may be a rejection, or no failure at all: ask the record
             why = msg(
-                "the stream reported a failure, but Dify's record of the run does not: {error}",
+                "the stream reported a failure ({error}), but Dify's record of the run shows no failure",
                 error=event.run.error or "",
             )
             return self._on_lost(why)

@@ -147,7 +147,7 @@ def cron_of(calendar: str) -> str:
     if not every_day and not every_weekday:
         raise ValueError(
             msg(
-                "a crontab line cannot require both a day of the month and a weekday, "
+                "a cron line cannot require both a day of the month and a weekday, "
                 "because cron runs it when one of them matches"
             )
         )

@@ -31,3 +31,24 @@ def test_type_does_not_depend_on_mime_tables_of_the_machine(
 def test_url_with_unknown_extension_is_left_to_the_server() -> None:
     file = InputFile("f", "a.rst", mime_type_of("a.rst"), url="https://example.com/a.rst")
     assert rejection_reason(file, DOCUMENTS, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("remote_url", "the app takes only http or https addresses for the input f, not the file a.txt"),
+        (
+            "local_file",
+            "the app takes only uploaded files for the input f, not the address https://example.com/a.txt",
+        ),
+    ],
+)
+def test_file_is_rejected_whose_way_to_the_app_is_not_allowed(method: str, reason: str) -> None:
+    sent = {
+        "local_file": InputFile("f", "a.txt", mime_type_of("a.txt"), path=Path("a.txt")),
+        "remote_url": InputFile("f", "a.txt", mime_type_of("a.txt"), url="https://example.com/a.txt"),
+    }
+    form = DOCUMENTS._replace(allowed_methods=(method,))
+    assert rejection_reason(sent.pop(method), form, {}) is None
+    [other] = sent.values()
+    assert rejection_reason(other, form, {}) == reason
