@@ -119,7 +119,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "http": (
         ("sudo dify-job install --http", msg("Install the HTTP interface.")),
-        ("curl http://127.0.0.1:8000/api/dify/scheduler/status", msg("Send the interface a request.")),
+        (
+            "curl http://127.0.0.1:8000/api/dify/scheduler/status",
+            msg("Send a request to the HTTP interface."),
+        ),
     ),
     "status": (
         ("dify-job status", msg("Show all jobs, problems first.")),
@@ -142,7 +145,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "report": (
         ("dify-job report --output report.html", msg("Write an HTML page about all jobs.")),
-        ("dify-job report daily --days 7 > daily.html", msg("Cover one job and one week.")),
+        ("dify-job report daily --days 7 > daily.html", msg("Show one job and one week.")),
     ),
     "doctor": (
         ("dify-job doctor", msg("Check all jobs.")),
