@@ -23,10 +23,10 @@ _PUBLIC = {
     "run_workflow": "run.api",
 }
 
-if not TYPE_CHECKING:  # where it stood before a type checker, every name would be one
+if not TYPE_CHECKING:  # a type checker that sees it takes every name for defined
 
     def __getattr__(name: str) -> Any:
-        """Import what is asked for: the other commands do not pay for `run`."""
+        """Import a public name on first use, so that other commands do not load `run`."""
         if name not in _PUBLIC:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)

@@ -1,4 +1,4 @@
-"""What the checks of one job look at: the job, the host, the scheduler that has it, and its server."""
+"""The context of the checks of one job: the job, the host, its scheduler and its server."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +27,10 @@ from .server import Servers
 
 
 def store_forms(contexts: Iterable["HostContext"]) -> None:
-    """Store the names of the forms that were read: for a day a run finds a misspelt input by them.
+    """Store the input names of the forms that were read; for a day, runs find misspelt inputs with them.
 
     Args:
-        contexts: The jobs that were looked at.
+        contexts: The jobs that were checked.
     """
     for context in contexts:
         if isinstance(context.key, Secret) and context.app is not None:
@@ -39,18 +39,18 @@ def store_forms(contexts: Iterable["HostContext"]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class HostContext:
-    """One job on this host, and what checks ask of both, each once.
+    """One job on this host. Each property is computed once.
 
     Attributes:
         job: The job.
         config: The configuration that names it.
-        scheduler: The scheduler that has it, else the one that install would take.
+        scheduler: The scheduler that has the job, otherwise the one that install would choose.
         now: The current time, aware.
-        installed: Its installations with their schedulers: mostly one, or none.
-        servers: Answers of the servers, shared by the jobs of one command.
-        prepared: What install is about to install; None for other commands.
-        scheduler_error: Why a scheduler cannot be asked what is installed; None where all answered.
-        past: The job's past runs where they were read already, else None.
+        installed: The installations of the job with their schedulers; usually one or none.
+        servers: The answers of the servers; all jobs of one command share them.
+        prepared: The job that install is about to install; None for other commands.
+        scheduler_error: Why a scheduler does not report its jobs; None if all schedulers do.
+        past: The job's past runs if they were already read, otherwise None.
     """
 
     job: Job
@@ -81,15 +81,15 @@ class HostContext:
         Args:
             job: The job.
             config: The configuration that names it.
-            found: What is installed on this host.
+            found: The jobs that are installed on this host.
             now: The current time, aware.
-            backend: Of a job that is not installed.
-            scope: The same.
-            servers: Shared by several jobs.
-            scheduler_error: Why a scheduler cannot be asked; None where all answered.
+            backend: The scheduler of a job that is not installed.
+            scope: The scope of a job that is not installed.
+            servers: The answers of the servers, for several jobs.
+            scheduler_error: Why a scheduler does not report its jobs; None if all schedulers do.
         """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
-        # A user's job and one of the machine can have one name: of this config are those that say so.
+        # A user job and a system job can have the same name; the header names the configuration of each.
         own = tuple(each for each in named if config.path and each[1].source == str(config.path.absolute()))
         mine = own or named
         scope = scope or (Scope.SYSTEM if os.geteuid() == 0 else Scope.USER)
@@ -107,7 +107,7 @@ class HostContext:
 
     @cached_property
     def key(self) -> Secret | JobError | None:
-        """The job's key, or why it cannot be used; None where only root may read it, as it should be."""
+        """The job's key, or the error of reading it; None if only root can read the key, which is correct."""
         place = self.job.key.file or self.job.key.encrypted
         if place is not None and os.geteuid() != 0 and self.system and not os.access(place, os.R_OK):
             return None
@@ -118,63 +118,63 @@ class HostContext:
 
     @cached_property
     def templates(self) -> Templates:
-        """The templates as a run from this shell renders them."""
+        """The templates, rendered with the variables of this shell."""
         return Templates(self.job, lambda: read_last_success(self.state))
 
     @cached_property
     def unit_templates(self) -> Templates:
-        """The templates with the variables that a unit can have, as after a run that succeeded."""
+        """The templates, rendered with the variables of a unit and after a successful run."""
         return Templates(self.job, lambda: self.now, dict.fromkeys(self.job.env, "") | os.environ)
 
     @cached_property
     def app(self) -> AppProbe | None:
-        """What the server says of the app; None where it cannot be asked, or no time is left for it."""
+        """The server's answer about the app; None if the server cannot be asked or the time is used up."""
         return self.servers.probe(self.job, self.key) if isinstance(self.key, Secret) else None
 
     # Its installation
 
     @property
     def installed_job(self) -> InstalledJob | None:
-        """The installation that is looked at."""
+        """The installation that is checked."""
         return self.installed[0][1] if self.installed else None
 
     @property
     def python(self) -> Path | None:
-        """The interpreter that a unit or crontab entry starts, or is to start; None where there is none."""
+        """The interpreter of the unit or crontab entry; None if there is none."""
         if self.prepared is not None:
             return self.prepared.python
         return self.installed_job.python if self.installed_job else None
 
     @property
     def system(self) -> bool:
-        """True for a job of the machine."""
+        """True for a system job."""
         return self.scheduler.scope is Scope.SYSTEM
 
     @property
     def by_cron(self) -> bool:
-        """True where cron starts the job."""
+        """True if cron starts the job."""
         return self.scheduler.by_cron
 
     @property
     def units(self) -> Mapping[str, Unit]:
-        """The job's units as the manager has them, by name; none for cron."""
+        """The job's units by name, as the service manager reports them; empty for cron."""
         return self.installed_job.units if self.installed_job else {}
 
     @cached_property
     def spec(self) -> JobSpec:
-        """What install would give the scheduler, with the interpreter that is there."""
+        """The specification of the job with the installed interpreter."""
         return self.prepared or job_spec(self.job, self.config_path, python=self.python)
 
     @property
     def config_path(self) -> Path:
-        """The config that the job's unit names."""
+        """The path of the configuration that the job's unit names."""
         if self.installed_job and self.installed_job.source:
             return Path(self.installed_job.source)
         return unit_config_path(self.config, self.scheduler.scope)
 
     @cached_property
     def account(self) -> access.Account | None:
-        """The user that the job runs as; None for a run_as that is no user."""
+        """The user that the job runs as; None if run_as names no user."""
         if not self.system:
             return access.calling_account()
         if self.job.run_as is None and self.scheduler.key_by_manager:
@@ -185,25 +185,25 @@ class HostContext:
 
     @property
     def state(self) -> Path:
-        """The job's state directory, whether it is there or not."""
+        """The path of the job's state directory, which need not exist."""
         if self.installed_job is not None and not os.environ.get("STATE_DIRECTORY"):
             return self.installed_job.state
         return state_directory(self.job, self.config.path)
 
     @property
     def state_is_hidden(self) -> bool:
-        """True for the state of a job of the machine that the caller has no access to."""
+        """True if the caller has no access to the state of a system job."""
         there = os.path.lexists(self.state)
         return self.system and os.geteuid() != 0 and there and not os.access(self.state, os.R_OK | os.X_OK)
 
     @cached_property
     def abandoned(self) -> InFlight | None:
-        """The run that an earlier process left without an end."""
+        """The run whose process ended without recording an outcome."""
         return read_abandoned(self.state, self.now)
 
     @cached_property
     def history(self) -> tuple[RunRecord, ...] | None:
-        """The job's past runs; None where they cannot be read."""
+        """The job's past runs; None if they cannot be read."""
         try:
             return self.past if self.past is not None else read_history(self.state)
         except OSError:
@@ -216,11 +216,11 @@ class HostContext:
         return self.as_owner("systemctl", *self.scheduler.scope.manager_options, *words)
 
     def command(self, *words: str) -> Command:
-        """Return a command of dify-job that changes what is installed, or the key."""
-        # Without --user, root's command would be about the machine's jobs.
+        """Return a command of dify-job that changes the installation or the key."""
+        # Without --user, a command of root would change system jobs.
         needs_scope = not self.system and os.geteuid() == 0 and words[0] != "secret" and "--user" not in words
         return self.as_owner("dify-job", *words, *(("--user",) if needs_scope else ()))
 
     def as_owner(self, *words: str) -> Command:
-        """Return a command on what belongs to the owner of the job: root, or the caller."""
+        """Return a command on a file of the job's owner, who is root or the caller."""
         return Command(words, needs_root=self.system)

@@ -1,4 +1,4 @@
-"""What a check found: a problem with its fix, or that all is well. The registry gives it its name."""
+"""Results of checks: a problem with its fix, or success. The registry adds the name of the check."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def location_of(job: Job, key: str) -> str:
-    """Return where a person edits a key of a job: file and line, or the table that it would stand in.
+    """Return the file and line of a setting of a job, or the table where a person can add it.
 
     Args:
         job: The job.
@@ -36,12 +36,12 @@ def ok(message: str) -> Problem:
 
 
 def warn(message: str, fix: str | None, outcome: Outcome | None = None) -> Problem:
-    """Return a problem with which the next run starts, but not as somebody may expect.
+    """Return a problem that does not prevent the next run but may surprise the user.
 
     Args:
         message: What is wrong.
         fix: What fixes it.
-        outcome: How install ends where it refuses the job for it.
+        outcome: The outcome of install if it rejects the job for this problem.
     """
     return Problem("", Severity.WARN, message, fix, outcome)
 
@@ -52,13 +52,13 @@ def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG
     Args:
         message: What is wrong.
         fix: What fixes it.
-        outcome: How install ends where it refuses the job for it.
+        outcome: The outcome of install if it rejects the job for this problem.
     """
     return Problem("", Severity.FAIL, message, fix, outcome)
 
 
 def edit_for(context: "HostContext", error: JobError, key: str) -> str:
-    """Return how a person fixes a mistake in a setting.
+    """Return the edit that fixes a mistake in a setting.
 
     Args:
         context: The job and the host.

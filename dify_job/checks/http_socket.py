@@ -1,4 +1,4 @@
-"""The HTTP interface of a job: whether systemd listens, who has access, and which program answers."""
+"""Check the HTTP interface of a job: the socket, the access and the program that answers."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ from .finding import fail, ok, warn
 
 
 def check_http_socket(context: HostContext) -> Problem | None:
-    """Check the HTTP interface; None where none serves the job."""
+    """Check the HTTP interface; None if the job has none."""
     state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
     if state is None or context.job.name not in state.jobs:
         return None
@@ -46,7 +46,7 @@ def _check_units(state: HttpSocketStatus) -> Problem:
 
 
 def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem | None:
-    """None where a request gets an answer."""
+    """Check that a request gets an answer; None if it does."""
     if not os.access(http.python, os.X_OK):
         text = msg(
             "the HTTP interface cannot start: its Python interpreter {python} is missing or not executable",
@@ -93,7 +93,7 @@ def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSock
 def _check_token(http: HttpSocketConfig) -> JobError | None:
     path = http.token_file
     if path is None or not (os.geteuid() == 0 or is_missing(path) or os.access(path, os.R_OK)):
-        return None  # the caller cannot read it, as it should be
+        return None  # only root can read the token, which is correct
     try:
         read_token(path)
     except JobError as error:
@@ -102,7 +102,7 @@ def _check_token(http: HttpSocketConfig) -> JobError | None:
 
 
 def _token(http: HttpSocketConfig) -> str | None:
-    """A new token, where there is none."""
+    """Return the fix for a missing token: a new one."""
     path = http.token_file
     if path is None or not is_missing(path):
         return None
@@ -125,7 +125,7 @@ def http_callers(http: HttpSocketConfig) -> str:
 
 
 def _install_command(state: HttpSocketStatus) -> Command:
-    """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
+    """Return the install command for the same interface; sudo gives the caller access, too."""
     http, needs_root = state.config, state.scope is Scope.SYSTEM
     if http is None:
         return command("dify-job", "install", *state.jobs, "--http", needs_root=needs_root)

@@ -27,19 +27,19 @@ def check_input_templates(context: HostContext) -> None:
 
 
 def check_file_names(context: HostContext) -> None:
-    """Check that the names of the files can be rendered, and that those that are constant are there.
+    """Check that file names can be rendered and that constant file names exist.
 
     Raises:
-        JobError: They cannot, or one is not.
+        JobError: A name cannot be rendered, or a file does not exist.
     """
     context.unit_templates.files()
-    # A name that is a template is of a file that need not be there yet.
+    # A file with a template in its name may be created later.
     listed = context.job.files.items()
     run_files.find_files({key: [name for name in names if name and "{" not in name] for key, names in listed})
 
 
 def check_required_inputs(context: HostContext) -> Problem | None:
-    """Check that no required input is empty, where the app's form is known; a template is something."""
+    """Check that no required input is empty if the app's form is known; a template counts as a value."""
     job, probe = context.job, _usable_app(context)
     if probe is None or probe.parameters is None or job.workflow_id is not None:
         return None  # another version can have another form
@@ -53,7 +53,7 @@ def check_required_inputs(context: HostContext) -> Problem | None:
 
 
 def check_inputs(context: HostContext) -> Problem | None:
-    """Check what Dify would refuse or drop; None where the form is not known. Raises JobError."""
+    """Check for inputs that Dify would reject or ignore; None if the form is unknown. Raises JobError."""
     job, probe = context.job, _usable_app(context)
     inputs = context.templates.inputs()
     if probe is None or probe.parameters is None:
@@ -67,7 +67,9 @@ def check_inputs(context: HostContext) -> Problem | None:
     try:
         app_form.fit_inputs(inputs, probe.parameters, version_of({"X-Version": probe.version or ""}), files)
     except JobError as error:
-        checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
+        checked = (
+            job.workflow_id is None or any(files.values()) or needs_form(inputs)
+        )  # a run also fetches the form then
         return (fail if checked else warn)(join("", (error.message, _is_pinned_version(job))), fix)
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
@@ -86,13 +88,13 @@ def check_inputs(context: HostContext) -> Problem | None:
 
 
 def check_file_access(context: HostContext) -> Problem | None:
-    """Check that the job's user can read the files that are named as they are."""
+    """Check that the job's user can read the files with constant names."""
     paths = [path for path in context.spec.reads if path != context.job.ca_file]
     return _unreadable(context, paths)
 
 
 def check_files(context: HostContext) -> Problem | None:
-    """Check the files as a run would send them; None where the job has none. Raises JobError."""
+    """Check the files as a run would send them; None if the job has no files. Raises JobError."""
     files = context.templates.files()
     if not files:
         return None
@@ -139,12 +141,12 @@ def _edit_for_form(job: Job, probe: AppProbe) -> str:
 
 
 def _usable_app(context: HostContext) -> AppProbe | None:
-    """What the server says of an app that can be run."""
+    """Return the server's answer about an app that can run; None if it cannot."""
     return context.app if context.app is not None and expected_failure(context.app) is None else None
 
 
 def _is_pinned_version(job: Job) -> str:
-    """Dify shows the form of the newest version alone, whichever runs."""
+    """Return a note for a pinned version: Dify shows only the form of the newest version."""
     if job.workflow_id is None:
         return ""
     return msg(

@@ -68,7 +68,7 @@ def _synchronised() -> bool | None:
 
 
 def check_journal(context: HostContext) -> Problem:
-    """Check that the log of a run can be read afterwards."""
+    """Check that the log of a run is stored and can be read later."""
     if not _JOURNAL.exists():
         return _check_without_journal(context)
     if not _has_listener(_JOURNAL):
@@ -107,7 +107,7 @@ def check_journal(context: HostContext) -> Problem:
 
 
 def _check_without_journal(context: HostContext) -> Problem:
-    """Runs of cron log to syslog, else to the job's log_file."""
+    """Check the log of runs under cron: syslog, otherwise the job's log_file."""
     file = context.job.log_file
     if not context.by_cron or _has_listener(_SYSLOG):
         return ok(
@@ -157,7 +157,7 @@ def _journal_is_disabled() -> bool:
 
 
 def _has_listener(address: Path) -> bool:
-    """Whether a daemon takes datagrams there, as a run finds out; it can leave its socket behind."""
+    """Return whether a daemon receives datagrams; a dead daemon can leave its socket behind."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
         return connection.connect_ex(os.fspath(address)) == 0
 
@@ -174,7 +174,7 @@ def _in_group() -> bool:
 
 
 def check_state(context: HostContext) -> Problem:
-    """Check that lock and records can be written, and who holds the lock."""
+    """Check that lock and records can be written, and report the holder of the lock."""
     if context.job.state == "none":
         return ok(msg('the job stores no state (state = "none")'))
     directory = context.state
@@ -206,7 +206,7 @@ def check_state(context: HostContext) -> Problem:
 
 
 def _check_writable(context: HostContext, there: Path) -> Problem | None:
-    """there: the state directory, or what there is of its path."""
+    """Check write access. there: the state directory, or the nearest parent that exists."""
     directory = context.state
     if (strange := _check_directory(context, there)) is not None:
         return fail(

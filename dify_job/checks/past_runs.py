@@ -1,4 +1,4 @@
-"""The past runs of a job: how the last one ended, and whether the scheduler starts it at all."""
+"""Check the past runs of a job: the last outcome, and whether the scheduler starts the job at all."""
 
 import os
 import time
@@ -30,7 +30,7 @@ _NO_PROCESS = {
 
 
 def check_last_run(context: HostContext) -> Problem:
-    """Check the last run by its own record, or by the service manager where it left none."""
+    """Check the last run, from its record or, without a record, from the service manager."""
     unit_result = context.installed_job.unit_result if context.installed_job is not None else None
     last = latest_run(read_last(context.state), context.history, unit_result, context.abandoned)
     if unit_result is not None and unit_result.result in _NO_PROCESS:
@@ -82,7 +82,7 @@ def check_last_run(context: HostContext) -> Problem:
 
 
 def check_in_flight(context: HostContext) -> Problem | None:
-    """Check whether it is unknown how an earlier run ended."""
+    """Check for an earlier run with an unknown outcome."""
     abandoned = context.abandoned
     if abandoned is None:
         return None
@@ -98,7 +98,7 @@ def check_in_flight(context: HostContext) -> Problem | None:
 def check_missed_runs(context: HostContext) -> Problem | None:
     """Check that the last two scheduled runs left a record.
 
-    A pause, a fresh install and a machine that was off excuse what fell into them.
+    Scheduled times during a pause, before the install or while the machine was off do not count.
     """
     one, past, now = context.installed_job, context.history, context.now
     if one is None or past is None or context.job.state == "none":
@@ -149,7 +149,7 @@ def check_missed_runs(context: HostContext) -> Problem | None:
 
 
 def _recorded_starts(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[RecordedRun]:
-    """The starts that the history, the service manager or a killed process noted."""
+    """Yield the starts in the history, of the service manager and of a killed process."""
     for run in past:
         if (began := run.began) is not None:
             yield RecordedRun(began, began + timedelta(seconds=run.duration or 0.0))
@@ -165,7 +165,7 @@ def _recorded_starts(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[R
 
 
 def _booted_at(now: datetime) -> datetime:
-    """When the machine or container was started, by the current clock: no later step of it counts.
+    """Return the boot time of the machine or container by the current clock, free of later clock steps.
 
     Args:
         now: the current time, aware.
@@ -174,13 +174,13 @@ def _booted_at(now: datetime) -> datetime:
 
 
 def _suspended_time() -> timedelta:
-    """How long the machine slept since it was booted."""
+    """Return how long the machine was suspended since boot."""
     asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
     return timedelta(seconds=max(0.0, asleep))
 
 
 def _start_of_first_process() -> float:
-    """Seconds since the boot of the kernel: a container starts later than the machine that it is on."""
+    """Return the start of PID 1 in seconds after the boot of the kernel; a container starts later."""
     try:
         fields = _FIRST_PROCESS.read_bytes().rpartition(b")")[2].split()
         return int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")

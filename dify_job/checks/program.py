@@ -22,13 +22,13 @@ from .context import HostContext
 from .finding import fail, location_of, ok, warn
 from .user_access import is_hidden_from_caller, untrusted_reason
 
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests uses the first one that is set
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
 
 
 def missing_module(context: HostContext, module: str) -> bool:
-    """Return whether the interpreter that the job has, or would get, lacks a module.
+    """Return whether the job's interpreter lacks a module.
 
     Args:
         context: The job and the host.
@@ -46,7 +46,7 @@ def _cannot_import(python: Path, module: str) -> bool:
 
 
 def check_program(context: HostContext) -> Problem | None:
-    """Check that the interpreter is there; None where it is, or the caller cannot see it."""
+    """Check that the interpreter exists; None if it does or the caller cannot see it."""
     python = context.python
     if python is None:
         return warn(msg("no installed unit or crontab entry starts the job"), _install_again(context))
@@ -124,19 +124,19 @@ def _install_again(context: HostContext) -> str:
 
 @cache
 def _version_of(python: Path) -> subprocesses.Completed:
-    """Ask its dify-job for the version, once for all jobs."""
+    """Return the version of its dify-job, cached for all jobs."""
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
 
 def check_bytecode(context: HostContext) -> Problem | None:
-    """Check that the code is compiled, where the service cannot write and every run would compile it."""
+    """Check that the code is compiled; a service cannot write .pyc files, so each run would compile it."""
     python = context.python
     if python is None or is_hidden_from_caller(context, python) or untrusted_reason(python) is not None:
         return None
     if python != Path(sys.executable):
         return ok(msg("the bytecode was not checked, because the job runs with another Python interpreter"))
     missing = _uncompiled()
-    if not context.system:  # the run leaves them itself, where it may
+    if not context.system:  # a user's run writes .pyc files itself
         missing = tuple(pair for pair in missing if not os.access(pair[1].parent, os.W_OK))
     if not missing:
         return ok(msg("all modules are compiled to bytecode"))
@@ -169,7 +169,7 @@ def _is_compiled(source: Path) -> bool:
 
 
 def check_environment(context: HostContext) -> Problem | None:
-    """Check the variables that the job needs; None where it needs none."""
+    """Check the variables that the job needs; None if it needs none."""
     needed = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
     if not needed:
         return None
@@ -214,7 +214,7 @@ def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
 
 
 def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
-    """Put values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
+    """Return the command that copies values of this shell to a drop-in without showing them (passwords)."""
     [unit] = (
         [path for path in context.installed_job.paths if path.name == service]
         if context.installed_job
@@ -229,7 +229,7 @@ def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
 
 
 def _bundle_variable(job: Job) -> list[str]:
-    """The variable by which runs from this shell trust the server's certificate, as a run chooses it."""
+    """Return the variable with the CA bundle for runs from this shell."""
     if not job.base_url.startswith("https:") or job.ca_file is not None:
         return []
     names = [name for name in _BUNDLES if os.environ.get(name)]
@@ -237,7 +237,7 @@ def _bundle_variable(job: Job) -> list[str]:
 
 
 def _proxy_variables(base_url: str) -> set[str]:
-    """The variables by which runs from this shell go through a proxy."""
+    """Return the variables with the proxy of runs from this shell."""
     parts = urlsplit(base_url)
     used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
     if used is None or proxy_bypass(parts.hostname or ""):

@@ -1,4 +1,4 @@
-"""All checks, in the order in which a run would meet the obstacles, and who runs which of them."""
+"""All checks, in the order in which a run would fail, and the functions that run them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,7 +74,7 @@ from .user_access import check_user_access
 
 
 class Needs(IntEnum):
-    """What a check looks at; each includes those before it."""
+    """What a check needs; each level includes the levels before it."""
 
     CONFIG = 0
     """The configuration and the files that it names."""
@@ -85,19 +85,18 @@ class Needs(IntEnum):
 
 
 class Check(NamedTuple):
-    """One check of a job. Of one name a later check runs only where the earlier found no problem.
+    """One check of a job. Of several checks with one name, the first problem ends the sequence.
 
     Args:
-        name: Of the problems that it finds; stable, for programs.
-        run: Returns what it found: a problem, that all is well, or nothing. Raises JobError for what a run
-            would end with.
-        needs: What it looks at.
-        after: Checks; where one of them failed, this one is left out.
-        settings: The keys of the configuration that it judges, the first of them being the place to edit.
-        installed: It is about a job that is installed.
-        fix: Returns what fixes the error that it raises, where that is more than the error's hint.
-        blocking: `install` and `config validate` refuse a job for what it finds.
-        overview: `status` and the overview page show what it finds.
+        name: The name of its problems; stable, for programs.
+        run: Returns a problem, success or None. Raises the JobError that a run would raise.
+        needs: What the check needs.
+        after: Names of checks; if one of them failed, this check is skipped.
+        settings: The settings that it checks; the first is the one to edit.
+        installed: It applies to installed jobs only.
+        fix: Returns the fix for the error that it raises, if the error's hint is not enough.
+        blocking: `install` and `config validate` reject a job with this problem.
+        overview: `status` and the overview page show its problems.
     """
 
     name: str
@@ -176,11 +175,11 @@ def run_checks(
 
     Args:
         context: The job and the host.
-        needs: The most that a check may need.
-        choose: Which of them.
+        needs: The highest level that a check may need.
+        choose: Selects checks.
 
     Yields:
-        What was found, that all is well included. What says nothing after an earlier failure is left out.
+        The results, success included. Checks that an earlier failure makes meaningless are skipped.
     """
     failed, judged = set[str](), set[str]()
     for check in CHECKS:
@@ -200,7 +199,9 @@ def _run_check(check: Check, context: HostContext) -> Problem | None:
     try:
         return check.run(context)
     except JobError as error:
-        if error.outcome is Outcome.UNREACHABLE:  # something could not be asked, which is no fault of the job
+        if (
+            error.outcome is Outcome.UNREACHABLE
+        ):  # a server or scheduler did not answer, which is not the job's fault
             return warn(error.message, error.hint)
         fix = check.fix(context, error) if check.fix is not None else None
         return fail(error.message, fix or error.hint, error.outcome)
@@ -218,7 +219,7 @@ def check_jobs(
 
     Args:
         job: Its name; None for all.
-        config_path: The configuration; the usual one where None.
+        config_path: The path of the configuration; None for the default.
         env_file: The .env file, or None.
         backend: The scheduler of a job that is not installed.
         scope: `user`, `system`, or None for both.
@@ -228,7 +229,9 @@ def check_jobs(
     """
     now, servers = datetime.now(UTC), Servers()
     if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):
-        config_path = config_path or scope_config(system=True)  # the caller's own would be found first
+        config_path = config_path or scope_config(
+            system=True
+        )  # the default search would find the caller's own file first
     try:
         config = load_config(config_path, env_file, with_lines=True)
         jobs = pick_usable(config, [job])
@@ -260,11 +263,11 @@ def check_jobs(
 
 
 def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Problem]:
-    """Give what `status` and the overview page show of a job.
+    """Yield the problems of a job that `status` and the overview page show.
 
     Args:
         context: The job and the host.
-        configured: False where the job's config cannot be read.
+        configured: False if the job's configuration cannot be read.
     """
     kinds = set(Needs) if configured else {Needs.INSTALLED}
     for problem in run_checks(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
@@ -273,11 +276,11 @@ def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Pro
 
 
 def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
-    """Give why install and config validate refuse a job, each with the place in the configuration.
+    """Yield the reasons why install and config validate reject a job, with their lines in the configuration.
 
     Args:
         context: The job and the host.
-        needs: The most that a check may need.
+        needs: The highest level that a check may need.
     """
     for problem in run_checks(context, needs, lambda check: check.blocking):
         if problem.outcome is not None:
@@ -295,14 +298,14 @@ def check_prepared(
     now: datetime,
     servers: Servers | None = None,
 ) -> list[HostContext]:
-    """Return what was looked at; refuse jobs that could only fail once they are installed.
+    """Check jobs before they are installed, and return their contexts.
 
     Args:
-        config: The configuration that names them.
-        scheduler: The scheduler that is to have them.
+        config: The configuration of the jobs.
+        scheduler: The scheduler to install with.
         ready: The jobs.
         now: The current time, aware.
-        servers: Asked about the apps; a server that does not answer is no obstacle. None asks none.
+        servers: The servers to ask about the apps; a server that does not answer is ignored. None: ask none.
 
     Raises:
         JobError: The first mistake.

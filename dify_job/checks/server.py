@@ -1,4 +1,4 @@
-"""The server and the app: asked for, never run."""
+"""Check the server and the app. No check starts a run."""
 
 import time
 from datetime import UTC, timedelta
@@ -28,7 +28,7 @@ _CERTIFICATE_WARNING = timedelta(days=14)
 
 
 class Servers:
-    """The apps of several jobs, each asked for once, in bounded time.
+    """The apps of several jobs; each app is probed once, within a time limit.
 
     Args:
         budget: Seconds for all of them.
@@ -40,7 +40,7 @@ class Servers:
         self._gone: dict[str, AppProbe] = {}
 
     def probe(self, job: Job, key: Secret) -> AppProbe | None:
-        """Return what the server says of a job's app; None where it cannot be asked, or no time is left.
+        """Return the server's answer about a job's app; None if it cannot be asked or the time is used up.
 
         Args:
             job: The job.
@@ -91,12 +91,12 @@ def expected_failure(probe: AppProbe) -> RunOutcome | None:
 
 
 def check_ca(context: "HostContext") -> None:
-    """Check the certificates that the job trusts. Raises JobError."""
+    """Check that the job's CA certificates can be read. Raises JobError."""
     check_ca_file(context.job.ca_file)
 
 
 def edit_ca_file(context: "HostContext", _error: JobError) -> str:
-    """Return how a person fixes the certificates that the job trusts."""
+    """Return the edit that fixes the job's CA file."""
     place = location_of(context.job, "ca_file")
     return msg(
         "edit ca_file in {place}: name a PEM file, or remove the setting to trust this "
@@ -111,7 +111,7 @@ def check_headers(context: "HostContext") -> None:
 
 
 def check_transport(context: "HostContext") -> Problem:
-    """Check how the key travels."""
+    """Check that the key is sent encrypted."""
     job, seen = context.job, context.app
     parts = urlsplit(job.base_url)
     host = parts.hostname or ""
@@ -139,7 +139,7 @@ def check_transport(context: "HostContext") -> Problem:
 
 
 def check_server(context: "HostContext") -> Problem | None:
-    """Check that Dify answers; None where it cannot be asked."""
+    """Check that Dify answers; None if it cannot be asked."""
     job, seen = context.job, context.app
     if seen is None:
         if not isinstance(context.key, Secret):

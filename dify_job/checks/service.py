@@ -22,7 +22,7 @@ _ABSENT = FileStatus(FileState.ABSENT)
 
 
 def check_backend(context: HostContext) -> Problem:
-    """Check that the scheduler itself runs; only a warning where nothing is installed with it yet."""
+    """Check that the scheduler runs; a warning if no job is installed with it yet."""
     bad = fail if context.installed_job is not None else warn
     if isinstance(context.scheduler, cron.Cron):
         if context.scheduler.daemon_runs:
@@ -52,7 +52,7 @@ def check_backend(context: HostContext) -> Problem:
     by_cron = context.command("install", context.job.name, "--backend", "cron")
     if context.installed_job is None:
         return bad(why_not, by_cron)
-    # with both it would run twice, and install refuses
+    # with two schedulers the job would run twice, so install rejects it
     return bad(why_not, join(" && ", (_uninstall(context, context.installed_job), by_cron)))
 
 
@@ -62,13 +62,13 @@ def _uninstall(context: HostContext, installed_job: InstalledJob) -> Command:
 
 
 def _scope_flags(context: HostContext) -> tuple[str, ...]:
-    """The flags by which install goes where the caller looked, and would not go by itself."""
+    """Return the flags that make install use the scope of this call."""
     backend = ("--backend", "cron") if context.by_cron and systemctl.is_booted() else ()
     return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
 
 
 def check_installed_files(context: HostContext) -> Problem | None:
-    """Check that the scheduler can use the installed files as they are; None where it can."""
+    """Check that the scheduler can use the installed files; None if it can."""
     installed_job = context.installed_job
     if installed_job is None:
         return None
@@ -155,7 +155,7 @@ def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Prob
     reports = b"\nOnFailure=dify-job-notify@" in there[unit_names(job)[0]].content
     if reports and failure_unit_name(job) not in there:
         place = context.scheduler.directory / failure_unit_name(job)
-        if file_status(place).state is FileState.ABSENT:  # masked, it is somebody's decision
+        if file_status(place).state is FileState.ABSENT:  # an administrator masked it on purpose
             return warn(msg("the unit that reports failed runs is missing"), again)
     return None
 
@@ -170,7 +170,7 @@ def _overwrite(context: HostContext) -> str:
 
 
 def _without_drop_ins(context: HostContext, drop_ins: Sequence[str]) -> str | None:
-    """What takes drop-ins away; None where there are none."""
+    """Return the command that removes drop-ins; None if there are none."""
     if not drop_ins:
         return None
     return join(" && ", (context.as_owner("rm", *drop_ins), context.systemctl("daemon-reload")))
@@ -210,7 +210,7 @@ def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Probl
 
 
 def _drift(context: HostContext, installed_job: InstalledJob) -> Problem | None:
-    """Another config than the one that was installed; check_program reports another interpreter."""
+    """Check for a configuration that changed since install; check_program reports another interpreter."""
     if (
         context.config.path is not None
         and installed_job.source
@@ -233,7 +233,7 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Problem | None:
 
 
 def check_overrides(context: HostContext) -> Problem | None:
-    """Check what drop-ins change; None for cron."""
+    """Check for drop-ins that change the job; None for cron."""
     if context.by_cron:
         return None
     names = [path for unit in context.units.values() for path in unit["DropInPaths"].split()]
@@ -288,7 +288,7 @@ def check_enabled(context: HostContext) -> Problem | None:
 
 
 def check_mail(context: HostContext) -> Problem | None:
-    """Check that cron can mail what a failed run prints; None for systemd."""
+    """Check that cron can mail the output of a failed run; None for systemd."""
     if not context.by_cron:
         return None
     notify, place = context.job.notify, location_of(context.job, "notify")
@@ -318,7 +318,7 @@ def check_mail(context: HostContext) -> Problem | None:
 
 
 def check_linger(context: HostContext) -> Problem | None:
-    """Check that a user's timers run without a login; None for others."""
+    """Check that a user's timers run without a login; None for system jobs."""
     if context.by_cron or context.system:
         return None
     if access.lingers():

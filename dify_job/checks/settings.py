@@ -1,4 +1,4 @@
-"""The settings of a job against the machine: key, user, output, notifications, schedule, zone."""
+"""Check the settings of a job on this machine: key, user, output, notifications, schedule, time zone."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
 def check_config(context: HostContext) -> Problem:
-    """Check the files that were read."""
+    """Check the configuration files that were read."""
     config = context.config
     if config.warnings:
         show = command("dify-job", "config", "show")
@@ -45,7 +45,7 @@ def check_config(context: HostContext) -> Problem:
 
 
 def check_key(context: HostContext) -> Problem:
-    """Check where the key is and who can read it. Raises JobError."""
+    """Check that the key can be read and is private. Raises JobError."""
     job, key = context.job, context.key
     place = job.key.file or job.key.encrypted
     if key is None:
@@ -77,7 +77,7 @@ def check_key(context: HostContext) -> Problem:
 
 
 def store_key_command(context: HostContext, error: JobError) -> str | None:
-    """Return what stores a key where the job looks for it; a mode alone is fixed by the hint of the error."""
+    """Return the command that stores a key for the job; for a wrong mode, the error's hint is the fix."""
     if context.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
     encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
@@ -124,12 +124,12 @@ def check_directory(context: HostContext, setting: str) -> Problem | None:
     if directory is None or not is_missing(directory, stat.S_ISDIR):
         return None
     text = msg("the directory {directory} does not exist", directory=directory)
-    found = warn if setting == "log_file" else fail  # without its log a run goes on
+    found = warn if setting == "log_file" else fail  # a run continues without its log
     return found(text, context.as_owner("mkdir", "-p", str(directory)), Outcome.CANNOT_WRITE)
 
 
 def check_output(context: HostContext) -> Problem | None:
-    """Check that the job's user can write its output and metrics; None where the result goes nowhere else."""
+    """Check that the job's user can write its output and metrics; None if it has neither."""
     account, directories = context.account, context.spec.writes
     if account is None:
         return None
@@ -172,7 +172,7 @@ def check_output(context: HostContext) -> Problem | None:
 
 
 def check_notify(context: HostContext) -> Problem | None:
-    """Check that notifications can be sent; None where nobody is to be notified."""
+    """Check that notifications can be sent; None if the job has none."""
     notify = context.job.notify
     for file in notify.files:
         try:
@@ -219,12 +219,12 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
 
 
 def check_times(context: HostContext) -> None:
-    """Check that the scheduled times exist at all. Raises JobError."""
+    """Check that the schedule has a time in the future. Raises JobError."""
     upcoming.check(context.job.times, context.now)
 
 
 def check_records(context: HostContext) -> Problem | None:
-    """Check that a job stores state where its schedule needs a record of the last run. Raises JobError."""
+    """Check that a job stores state if its schedule needs the record of the last run. Raises JobError."""
     job = context.job
     ticks = schedule_lines.lines_for(job.times, by_cron=context.by_cron)
     if not ticks.if_due or job.state != "none":
@@ -238,7 +238,7 @@ def check_records(context: HostContext) -> Problem | None:
 
 
 def check_schedule(context: HostContext) -> Problem:
-    """Check that the scheduler can follow the schedule, and what is odd about it. Raises JobError."""
+    """Check that the scheduler can follow the schedule, and warn about surprises. Raises JobError."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.schedule_text(times)
     ticks = schedule_lines.lines_for(times, by_cron=by_cron)
@@ -281,7 +281,7 @@ def edit_schedule(context: HostContext, error: JobError) -> str:
 
 
 def check_zone(context: HostContext) -> Problem:
-    """Check the zone data that systemd and cron use, which need not be Python's."""
+    """Check the time zone data of the system, which can differ from Python's."""
     names = sorted(_zones(context.job))
     tzdata = command("apt-get", "install", "tzdata", needs_root=True)
     for name in names:
@@ -298,7 +298,7 @@ def check_zone(context: HostContext) -> Problem:
         )
         if not (_ZONEINFO / "UTC").exists():
             return warn(text, tzdata)
-        # UTC is what the clock is already; which zone is meant, nobody can know.
+        # The system clock already uses UTC, and dify-job cannot know the intended zone.
         by_hand = ("ln", "-sfn", str(_ZONEINFO / "UTC"), "/etc/localtime")
         words = ("timedatectl", "set-timezone", "UTC") if systemctl.is_booted() else by_hand
         return warn(

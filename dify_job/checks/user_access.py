@@ -17,7 +17,7 @@ from .context import HostContext
 from .finding import fail, ok
 
 _PACKAGE = Path(__file__).parents[1] / "__init__.py"
-# Directories that many programs share: their owners and modes are not dify-job's to change.
+# Many programs share these directories, so no fix changes their owner or mode.
 _SYSTEM_DIRECTORIES = tuple(
     map(Path, ("/root", "/etc", "/usr", "/boot", "/dev", "/proc", "/run", "/var/log", "/var/lib"))
 )
@@ -25,14 +25,14 @@ _SHARED_DEPTH = 2  # parts of /srv
 
 
 class _Needed(NamedTuple):
-    """A path that a job's user needs.
+    """A path that a job's user must access.
 
     Attributes:
         path: The path.
-        what: What it is, for the message.
-        fix: What gives the user access to it.
+        what: The description of the path, for the message.
+        fix: The command or edit that gives the user access.
         mode: os.R_OK or os.X_OK.
-        public: Nothing in it is secret, so that opening it to everybody is a fix, outside of homes.
+        public: The path holds no secret, so a fix outside of homes may open it to everybody.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class _Needed(NamedTuple):
 
 
 def check_user_access(context: HostContext) -> Problem | None:
-    """Check that the service's user has access to code, config and secrets; None for a user's own jobs."""
+    """Check that the service's user has access to code, configuration and secrets; None for user jobs."""
     account, python = context.account, context.python
     if not context.system or account is None or python is None:
         return None
@@ -72,18 +72,20 @@ def is_hidden_from_caller(context: HostContext, python: Path) -> bool:
 
 
 def untrusted_reason(python: Path) -> str | None:
-    """Return why the caller should not run an interpreter: a run_as user can put anything in its place."""
-    there = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
+    """Return why the caller must not run an interpreter: another user can replace it."""
+    there = (
+        python.parent / "pyvenv.cfg"
+    )  # the directory of the interpreter, then the directory of its link target
     return directories_error(there) or directories_error(python)
 
 
 def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Problem | None:
-    """Return the first path that a job's user needs and has no access to; None where it has.
+    """Return the first path that the job's user cannot access; None if it can access all.
 
     Args:
         spec: The job.
-        account: Its user.
-        key_by_manager: The service manager reads key and secrets (LoadCredential=), so the user need not.
+        account: The job's user.
+        key_by_manager: The service manager reads key and secrets (LoadCredential=) for the user.
     """
     if spec.key_credential is not None and not key_by_manager and account.uid != 0:
         return fail(
@@ -118,7 +120,7 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
     )
     for python in (spec.python, spec.python.resolve()):
         yield _Needed(python, msg("the Python interpreter"), program, os.X_OK, public=True)
-    if spec.python == Path(sys.executable):  # else its dify-job is elsewhere
+    if spec.python == Path(sys.executable):  # another interpreter has its dify-job elsewhere
         yield _Needed(Path(sys.prefix), msg("the Python environment"), program, public=True)
         yield _Needed(_PACKAGE, msg("the package dify-job"), program, public=True)
     for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
@@ -152,13 +154,13 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
         )
         planned = (
             is_missing(spec.key_file) and account.uid == os.geteuid()
-        )  # install writes it for its caller
+        )  # install writes it for the calling user
         path, mode = _planned(spec.key_file) if planned else (spec.key_file, os.R_OK)
         yield _Needed(path, msg("the API key file"), copy, mode)
 
 
 def _planned(path: Path) -> tuple[Path, int]:
-    """Return the nearest directory above a file that install is about to write, and what is needed of it."""
+    """Return the nearest directory above a file that install will write, and the access that it needs."""
     return next(directory for directory in path.parents if not is_missing(directory)), os.X_OK
 
 
@@ -177,10 +179,10 @@ def _fix(needed: _Needed, account: access.Account) -> str:
 
 
 def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
-    """Return a command that gives a user access to a path; None where none does without harm.
+    """Return a command that gives a user access to a path; None if no harmless command exists.
 
-    A dynamic user who wants to write is another one at each run. Homes and the directories of the system stay
-    as they are.
+    A dynamic user has another UID at each run, so no command gives it write access. Homes and system
+    directories are never changed.
 
     Args:
         path: The path.

@@ -1,4 +1,4 @@
-"""The inputs that the command line gives: `-i` over `--inputs`, and `--file`."""
+"""Inputs of the command line: `-i`, which overrides `--inputs`, and `--file`."""
 
 import os
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..run.inputs import parse_object
 
-_BOM = "\ufeff"  # Windows' editors and shells put it there
+_BOM = "\ufeff"  # Windows editors and shells write it
 
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
-    """Return the inputs that -i and --inputs give; -i goes first.
+    """Return the inputs of -i and --inputs; -i overrides --inputs.
 
     Args:
         pairs: Each KEY=VALUE.
-        text: JSON, @FILE, or - for standard input; None where --inputs is not given.
+        text: JSON, @FILE, or - for standard input; None without --inputs.
 
     Raises:
         JobError: (usage, no-input, rejected) One is malformed, or cannot be read.
@@ -29,12 +29,12 @@ def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
 
 
 def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
-    """Return the values that KEY=VALUE arguments give.
+    """Return the values of KEY=VALUE arguments.
 
     Args:
         pairs: The arguments.
-        flag: The option before each, for the message.
-        name: The command of that option, for the hint.
+        flag: The option, for the message.
+        name: The command with that option, for the hint.
 
     Raises:
         JobError: (usage) One has no key or no equals sign.
@@ -50,10 +50,10 @@ def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
 
 
 def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
-    """Return the files that --file KEY=PATH|URL gives; relative paths count from the working directory.
+    """Return the files of --file KEY=PATH|URL; relative paths start at the working directory.
 
     Args:
-        pairs: The arguments; a key that is given again makes a list.
+        pairs: The arguments; a repeated key makes a list.
 
     Raises:
         JobError: (usage) One has no key or no equals sign.
@@ -73,11 +73,11 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 
 
 def check_job(name: str, more: Sequence[str]) -> None:
-    """Refuse arguments of `run` that are no job.
+    """Reject arguments of `run` that are not the name of one job.
 
     Args:
-        name: The argument in the place of the job.
-        more: The arguments after it; there can be none.
+        name: The first argument.
+        more: The other arguments, which are not allowed.
 
     Raises:
         JobError: (usage) One is an input, or is too many.

@@ -108,7 +108,7 @@ def _masked(job: Job) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """Return a value as JSON types."""
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, Mapping):

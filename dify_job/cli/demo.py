@@ -1,4 +1,4 @@
-"""`dify-job demo`: the whole thing with no server and no key."""
+"""`dify-job demo`: a complete run without a Dify server and without a key."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def demo(ctx: click.Context, /, *, serve: int | None) -> int:
 
 
 def _serve(port: int) -> int:
-    """Until SIGINT or SIGTERM, for `init` and `install` without a Dify."""
+    """Serve until SIGINT or SIGTERM, so that `init` and `install` work without Dify."""
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:

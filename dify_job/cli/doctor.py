@@ -1,4 +1,4 @@
-"""`dify-job doctor`: what could stop the next run, each line with the command that fixes it."""
+"""`dify-job doctor`: check jobs for problems that prevent the next run, with a fix for each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +47,7 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
 
 
 def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
-    """All lines of one job; of several, those that want something done."""
+    """Print all results of one job; of several jobs, only the problems."""
     shown = [check for check in checks if not brief or check.severity is not Severity.OK]
     passed, heading = len(checks) - len(shown), name or "dify-job"
     if brief:

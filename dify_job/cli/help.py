@@ -12,14 +12,14 @@ from ..messages.problem import Command, command
 from ..report.text import columns_of, hanging, wrapped
 from ..schedulers import systemctl
 
-_CLICK_SUFFIX = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
+_CLICK_SUFFIX = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # click's suffix: `  [default: 5; x>=1]`
 
 
 def formatter_of(context: click.Context) -> "Formatter":
-    """Return the formatter of a command's help page, and give the command its examples.
+    """Return the formatter of a command's help page, and add examples to the command.
 
     Args:
-        context: Of the command.
+        context: The command's context.
     """
     formatter = Formatter(width=context.terminal_width, max_width=context.max_content_width)
     _, _, path = context.command_path.partition(" ")
@@ -28,7 +28,7 @@ def formatter_of(context: click.Context) -> "Formatter":
 
 
 class Formatter(click.HelpFormatter):
-    """click's, with each text put into the reader's language before it is laid out."""
+    """click's formatter, which translates each text before it formats it."""
 
     def write_heading(self, heading: str) -> None:
         """Write a heading.
@@ -42,11 +42,11 @@ class Formatter(click.HelpFormatter):
         """Write paragraphs.
 
         Args:
-            text: In English; an empty line separates paragraphs, and a backspace begins one that is laid out.
+            text: English; an empty line separates paragraphs, and a backspace starts a preformatted one.
         """
         indent = " " * self.current_indent
         for number, paragraph in enumerate(text.split("\n\n")):
-            if paragraph.startswith("\b\n"):  # laid out already
+            if paragraph.startswith("\b\n"):  # preformatted
                 lines = paragraph.split("\n")[1:]
             else:
                 whole = translate_constant(" ".join(paragraph.split()))
@@ -54,12 +54,12 @@ class Formatter(click.HelpFormatter):
             self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write names with the meaning of each.
+        """Write a list of names and their meanings.
 
         Args:
             rows: Name and meaning, in English.
-            col_max: The most columns of a name that has its meaning in the same line.
-            col_spacing: Columns between the two.
+            col_max: The largest width of a name that shares a line with its meaning, in columns.
+            col_spacing: Columns between name and meaning.
         """
         rows = list(rows)
         longest = min(max(columns_of(first) for first, _ in rows), col_max)
@@ -187,13 +187,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def examples_text(path: str, width: int) -> str:
-    """Return what a help page says below its options.
+    """Return the examples of a help page.
 
     Args:
         path: The command, such as `config show`; empty for the whole program.
         width: Columns of a line.
     """
-    # click leaves a paragraph alone that begins with \\b.
+    # click does not wrap a paragraph that begins with \\b.
     examples = EXAMPLES.get(path, ())
     parts = ["\n".join(["\b", translate(msg("Examples:")), *_lines(examples, width)])] if examples else []
     if path:
@@ -213,7 +213,7 @@ _SYNONYMS = {
 
 
 def hint_for_unknown(words: Sequence[str]) -> str | None:
-    """Return a hint for a command that does not exist by this name.
+    """Return a hint for a command that does not exist.
 
     Args:
         words: The mistaken command and its arguments.

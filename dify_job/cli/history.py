@@ -1,4 +1,4 @@
-"""`dify-job history`: the past runs of all jobs or of some, from their own records."""
+"""`dify-job history`: the past runs of all or some jobs, from their state directories."""
 
 import os
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def history(
 
 
 def _print(runs: Sequence[JobRun], histories: Sequence[JobHistory]) -> None:
-    """Print a line for each run; of one job also the durations, and where Dify shows its log."""
+    """Print a line for each run; for one job also the durations and the address of its log in Dify."""
     terminal = terminal_of_stdout()
     echo_data("\n".join(history_lines(runs, terminal)))
     if len(histories) == 1:
@@ -128,7 +128,7 @@ def _history(
 def _check_names(
     jobs: Sequence[str], histories: Sequence[JobHistory], config: Config | None, scope: str | None
 ) -> None:
-    """Raises JobError (config) for a name that is no job and has no past."""
+    """Raise JobError (config) for a name that is no job and has no past runs."""
     if scope is not None or config is None or config.path is None:
         return
     for name, each in zip(dict.fromkeys(jobs), histories, strict=False):
@@ -137,7 +137,7 @@ def _check_names(
 
 
 def _check_readable(unreadable: Sequence[JobHistory], scope: str | None, again: Command) -> None:
-    """Raises JobError for a history that was asked for and cannot be read. again: this call, as root's."""
+    """Raise JobError if a requested history cannot be read. again: this command, for root."""
     if not unreadable:
         return
     first = unreadable[0]

@@ -1,4 +1,4 @@
-"""`dify-job http`: answer the requests that come to the socket on standard input, and leave."""
+"""`dify-job http`: answer the requests on the socket at standard input, then exit."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ from ..messages.problem import command
 from .options import Globals, pass_globals
 from .output import log_traceback
 
-_LOG_INTERVAL = 10.0  # seconds between two notes of one peer
+_LOG_INTERVAL = 10.0  # seconds between two log lines about one peer
 
 
 @click.command()
@@ -86,7 +86,7 @@ def http(
 
 
 def _answer_and_exit(answer: Callable[[], None]) -> NoReturn:
-    """Answer in a process of its own, which ends without the clean-up of the one that it was forked from."""
+    """Answer in a forked process, which exits without the parent's clean-up."""
     code = 1
     try:
         answer()
@@ -105,7 +105,7 @@ def _exchange(
     uids: tuple[int, ...],
     token_file: Path | None,
 ) -> None:
-    """Answer one request, and note it in the log."""
+    """Answer one request and log it."""
 
     def admit() -> Handle:
         guard = _guard(uids, token_file)
@@ -134,13 +134,13 @@ def _log_rejection(asked: str, status: int, why: str, peer: Peer) -> None:
 
 
 class _RejectionLog:
-    """Notes peers that were turned away, each once in a while: a flood must not fill the log."""
+    """Log rejected peers at a limited rate, so that a flood does not fill the log."""
 
     def __init__(self) -> None:
         self._last: dict[object, float] = {}
 
     def on_rejected(self, peer: Peer, refused: HttpError) -> None:
-        """Note a peer."""
+        """Log a rejected peer."""
         now, who = time.monotonic(), (peer.uid, peer.address, refused.status)
         if now - self._last.get(who, -_LOG_INTERVAL) >= _LOG_INTERVAL:
             self._last[who] = now

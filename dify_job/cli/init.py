@@ -1,4 +1,4 @@
-"""`dify-job init`: from nothing to a commented config and a stored key; install enables its schedule then."""
+"""`dify-job init`: write a commented configuration and store a key; `install` then enables the schedule."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where the job goes. existing: the config that is there, which is added to and never edited."""
+    """The configuration to add the job to. existing: the current configuration, which is never edited."""
 
     config: Path
     existing: Config | None
@@ -137,7 +137,7 @@ def init(
         whole=place.existing is None,
     )
     with locked(where.base):
-        _check_not_taken(_target(options, where), name)  # while a person was asked
+        _check_not_taken(_target(options, where), name)  # the file can appear while a person answers prompts
         _write(place, draft, key)
     _report(place, draft, options, probe, root=where is Scope.SYSTEM)
 
@@ -203,7 +203,7 @@ def _prompt_for_base_url(default: str) -> str:
 
 
 def _default_of(place: _Target) -> str | None:
-    """What the jobs that are there have in common."""
+    """Return the base URL that all existing jobs share."""
     urls = {job.base_url for job in place.existing.jobs.values()} if place.existing else set()
     return urls.pop() if len(urls) == 1 else None
 
@@ -211,7 +211,7 @@ def _default_of(place: _Target) -> str | None:
 def _ask(
     base_url: str, key: Secret, ca_file: Path | None, *, may_ask_for_key: bool
 ) -> tuple[str, Secret, AppProbe]:
-    """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
+    """Ask the server for the key's app, and prompt again if the address or the key is wrong."""
     while True:
         probe = probe_app(base_url, key.reveal(), ca_file=ca_file)
         problem = expected_failure(probe)
@@ -237,7 +237,7 @@ def _ask(
 
 
 def _reads_config(hint: str) -> bool:
-    """True for a hint that names a job, or has a command that reads its configuration."""
+    """Return True for a hint that names a job or contains a command that reads its configuration."""
     if not isinstance(hint, Message):
         return False
     commands = (value for value in (hint, *hint.values.values()) if isinstance(value, Command))
@@ -245,14 +245,14 @@ def _reads_config(hint: str) -> bool:
 
 
 def _is_about_key(probe: AppProbe) -> bool:
-    """True where Dify itself answered, so that the address is right."""
+    """Return True if Dify itself answered, so that the address is correct."""
     if isinstance(probe.failure, ApiError):
         return probe.failure.from_dify and probe.failure.status < HTTPStatus.INTERNAL_SERVER_ERROR
     return probe.mode not in (None, "workflow")
 
 
 def _name(app: str, place: _Target) -> str:
-    """A job's name after the app's, for a person to confirm; scripts that name none get `default`."""
+    """Return a job name made from the app's name, confirmed by a person; scripts get `default`."""
     if not interactive():
         _check_not_taken(place, "default")
         return "default"
@@ -305,7 +305,7 @@ def _write(place: _Target, draft: Draft, key: Secret) -> None:
 
 
 def _check_effect(place: _Target, draft: Draft) -> None:
-    """What was written must be what `run` will read: a file in config.d can say otherwise."""
+    """Check that `run` will read the written values: a file in config.d can override them."""
     job = pick(load_config(place.config), draft.job)
     read_key(job)
     if job.key.file != draft.key_file or job.base_url != draft.base_url:
@@ -355,7 +355,7 @@ def _report(place: _Target, draft: Draft, options: Globals, probe: AppProbe, *, 
                 file=place.file(draft.job),
             )
         )
-    # The reader's --config is added where it is printed.
+    # `output` adds the caller's --config.
     is_named = options.config_path is not None or is_found(place.config)
     words = ("dify-job", *(() if is_named else ("--config", str(place.config))))
     try_it = command(*words, "run", draft.job, needs_root=root)

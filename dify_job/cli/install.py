@@ -1,4 +1,4 @@
-"""`dify-job install`: bring the host to the configuration; from there the system does the scheduling."""
+"""`dify-job install`: install the schedules of the configuration with systemd or cron."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ from .options import (
 )
 from .output import echo_err, echo_info
 
-_SERVER_TIMEOUT = 5.0  # seconds for the questions to all servers
+_SERVER_TIMEOUT = 5.0  # seconds for the probes of all servers
 
 
 @click.command()
@@ -159,11 +159,11 @@ def install(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
-    """What is installed with one scheduler.
+    """The jobs to install with one scheduler.
 
     Attributes:
-        orphans: Jobs that were installed from this config, and are no longer in it.
-        prune: They are uninstalled.
+        orphans: Jobs that were installed from this configuration and are no longer in it.
+        prune: Uninstall the orphans.
     """
 
     scheduler: Backend
@@ -176,7 +176,7 @@ class _Request:
     prune: bool
 
     def plan(self) -> Plan:
-        """Compare it with the host as it is now."""
+        """Compare the request with the host."""
         remove = self.orphans if self.prune else ()
         return installation.plan_install(
             self.scheduler, self.ready, self.options, http=self.http, remove=remove
@@ -184,7 +184,7 @@ class _Request:
 
 
 def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff: bool, check: bool) -> int:
-    """Print what would be done, and return the exit status. Raises JobError for what install refuses."""
+    """Print the plan and return the exit status. Raises JobError if install rejects a job."""
     plans = [request.plan() for request in requests]
     for request, plan in zip(requests, plans, strict=True):
         for one in request.orphans if request.prune else ():
@@ -206,7 +206,7 @@ def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff
 def _http_config(
     jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
 ) -> HttpSocketConfig | None:
-    """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
+    """Return the HTTP interface of the flags; None without the flags. Raises JobError for invalid flags."""
     if not http:
         if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
             raise JobError(
@@ -256,7 +256,7 @@ def _check_one(jobs: Sequence[Job]) -> None:
 def _installed_jobs(
     backends: Iterable[Backend], place: Path, config: Config
 ) -> list[tuple[Backend, Sequence[Job]]]:
-    """Return the jobs of this config that are installed, by the scheduler that has them."""
+    """Return the installed jobs of this configuration by scheduler."""
     there, scheduler_error = find_jobs(tuple(backends))
     found: dict[Backend, list[Job]] = {}
     for scheduler, one in there:

@@ -1,4 +1,4 @@
-"""What `dify-job install` prints: a plan that is not executed, and what was done with each job."""
+"""Output of `dify-job install`: a plan without execution, or the result of each job."""
 
 import difflib
 import shlex
@@ -29,12 +29,12 @@ _KEY = b"(the API key)\n"
 
 
 def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
-    """Print what install would do.
+    """Print a plan.
 
     Args:
-        plan: What it would do.
-        dry_run: Print every file whole.
-        diff: Print what changes in each file; without either, name what differs.
+        plan: The plan.
+        dry_run: Print every file completely.
+        diff: Print a diff of each file; without either flag, print the names of the differences.
     """
     for one in plan.contents if dry_run else ():
         echo_data(f"# {one.path}\n{_text(_KEY if one.secret else one.after)}")
@@ -63,7 +63,7 @@ def _print_difference(change: Change) -> None:
 
 
 def _difference(change: Change) -> str:
-    """Return a line about what differs now."""
+    """Return a line about one difference."""
     if isinstance(change, FileChange):
         if change.after is None:
             return msg("{path} would be removed", path=change.path)
@@ -138,10 +138,10 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
 
 
 def remind_of_http_socket(scheduler: Backend) -> None:
-    """Print that the units start another interpreter than this one, which an upgrade may remove.
+    """Print a reminder if the HTTP units start another interpreter, which an upgrade may remove.
 
     Args:
-        scheduler: Of the jobs that were installed.
+        scheduler: The scheduler of the installed jobs.
     """
     state = HttpSocket(scheduler.scope).state() if not scheduler.by_cron else None
     if state is not None and state.config is not None and state.config.python != Path(sys.executable):
@@ -166,7 +166,7 @@ class JobReport:
 
     @property
     def line(self) -> str:
-        """What was done, in one line."""
+        """The result in one line."""
         return msg(
             "{job}: {done}, {schedule}{default}, {enabled}",
             job=self.result.job,
@@ -178,7 +178,7 @@ class JobReport:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know."""
+        """Notes for the user."""
         spec, by_cron = self.prepared.spec, self.scheduler.by_cron
         ticks = schedule_lines.lines_for(spec.schedule, by_cron=by_cron)
         notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
@@ -202,10 +202,10 @@ class JobReport:
         return tuple(notes)
 
     def next_runs(self, count: int) -> str:
-        """Return its next runs as text; empty for a job that is not enabled.
+        """Return the next runs as text; empty for a disabled job.
 
         Args:
-            count: How many.
+            count: The number of runs.
         """
         if not self.result.enabled:
             return ""
@@ -216,7 +216,7 @@ class JobReport:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that a user needs next."""
+        """The next commands for the user."""
         job, scope = self.result.job, self.scheduler.scope
         service, root, user = f"dify-job-{job}.service", scope is Scope.SYSTEM, scope.manager_options
         if self.scheduler.starts_at_once(self.prepared.spec):
@@ -241,7 +241,7 @@ def print_one(report: JobReport) -> None:
     """Print the result, the notes and the commands of one job.
 
     Args:
-        report: Of the job.
+        report: The report of the job.
     """
     echo(report.line)
     for note in report.notes:
@@ -254,7 +254,7 @@ def print_one(report: JobReport) -> None:
 
 
 def print_many(reports: Sequence[JobReport]) -> None:
-    """Print a line for each job, and once what is true of all of them.
+    """Print a line for each job, then the notes that several jobs share.
 
     Args:
         reports: At least two.

@@ -1,4 +1,4 @@
-"""The jobs that commands name: which exist, and who may change them."""
+"""Check the job names of commands: which jobs exist, and who may change them."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .options import Globals
 
 
 def config_or_none(options: Globals) -> Config | None:
-    """Return the configuration, or None where it is missing or broken: some commands work without it.
+    """Return the configuration, or None if it is missing or broken, for commands that work without it.
 
     Args:
         options: The global options.
@@ -27,7 +27,7 @@ def config_or_none(options: Globals) -> Config | None:
 
 
 def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
-    """Refuse a command that changes jobs, and names neither any nor all.
+    """Reject a command that changes jobs without naming jobs or --all.
 
     Args:
         name: The command.
@@ -50,12 +50,12 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
 
 
 def check_not_system_jobs(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
-    """Refuse a command of a user about a job that only the machine has.
+    """Reject a user's command on a job that exists only as a system job.
 
     Args:
         name: The command.
         absent: The jobs that the user does not have.
-        scope: As it was given; where it was, nothing is refused.
+        scope: The scope of the command line; with a scope, nothing is rejected.
         backend: `auto`, `systemd` or `cron`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where the log of a run goes: terminal, journal, JSON lines; under cron the journal, syslog or log_file."""
+"""Choose the log of a run: terminal, journal or JSON lines; under cron the journal, syslog or log_file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def set_up(
         options: The global options.
         job: The job that every line names.
         scheduled: Whether a unit or a crontab entry started the command.
-        without_result: The log does not say how the run ended, because the command prints it.
+        without_result: Leave the outcome out of the log, because the command prints it.
 
     Returns:
-        The live line, which is the log's stream then; None where there is no terminal.
+        The live line, which is also the stream of the log; None without a terminal.
     """
     level = options.log_level
     if level is None:
@@ -63,7 +63,7 @@ def set_up(
 
 
 def set_up_journal(options: Globals, name: str, *, scheduled: bool) -> None:
-    """Log to the journal where a service or cron started this, before the job is read.
+    """Log to the journal if a service or cron started this command, before the job is read.
 
     Args:
         options: The global options of the call.
@@ -77,16 +77,16 @@ def set_up_journal(options: Globals, name: str, *, scheduled: bool) -> None:
 
 
 def _reader_of_log(options: Globals, *, scheduled: bool) -> Reader:
-    """Return the reader of the log; a unit names its configuration also where each command finds it."""
+    """Return the reader of the log. A unit names its configuration even if it is the default."""
     config = options.config_path
     return reader()._replace(config_options=()) if scheduled and config and is_found(config) else reader()
 
 
 def make_stderr_non_blocking() -> NonBlockingWriter | None:
-    """Replace sys.stderr by a stream that waits for no reader.
+    """Replace sys.stderr with a stream that never waits for its reader.
 
     Returns:
-        The writer below it, or None where stderr is no file.
+        The underlying writer, or None if stderr is no file.
     """
     try:
         writer = NonBlockingWriter(sys.stderr.fileno())
@@ -109,7 +109,7 @@ def _file_of(job: Job) -> Stream | None:
         return None
     try:
         return open_log_file(job.log_file)
-    except OSError as error:  # it is cron's to mail, and changes no outcome
+    except OSError as error:  # cron mails stderr; an error there changes no outcome
         echo_err(
             msg(
                 "dify-job: the log file {path} cannot be written: {reason}",

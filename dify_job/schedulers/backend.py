@@ -124,7 +124,7 @@ class InstalledJob:
 
     @property
     def state(self) -> Path:
-        """The job's state directory, whether it is there or not."""
+        """The path of the job's state directory, which need not exist."""
         own = self.scope.base / self.job
         return (pinned_elsewhere(self.job) or own) if self.scope is Scope.USER else own
 
