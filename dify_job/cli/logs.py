@@ -1,4 +1,4 @@
-"""`dify-job logs`: hand over to journalctl with the right arguments, or to tail for a log_file."""
+"""`dify-job logs`: execute journalctl with the right arguments, or tail for a log_file."""
 
 import shlex
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _JOURNALCTL_ARGUMENTS = "dify_job.arguments_of_journalctl"
 
 
 class _Logs(click.Command):
-    """Pass what follows `--` to journalctl: it is neither an option nor a job of this command."""
+    """Pass the arguments after `--` to journalctl; they are neither options nor jobs of this command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own, rest = args, []
@@ -100,7 +100,7 @@ def logs(
 
 
 def _check_names(options: Globals, jobs: Sequence[str], installed: set[str]) -> None:
-    """Raises JobError (config) for a name that is no job."""
+    """Raise JobError (config) for a name that is no job."""
     absent = [job for job in jobs if job not in installed]
     if absent:
         config = load_config(options.config_path, options.env_file)
@@ -109,14 +109,14 @@ def _check_names(options: Globals, jobs: Sequence[str], installed: set[str]) -> 
 
 
 def _matches(there: Sequence[tuple[Backend, InstalledJob]], jobs: Sequence[str]) -> list[str]:
-    """What journalctl selects by. Units where it can be: then what systemd says of them is shown, too."""
+    """Return the journalctl matches. Units are preferred: journalctl then shows systemd's messages, too."""
     units = [one for _, one in there if not one.by_cron]
     scopes = {one.scope for one in units}
     if units and len(scopes) == 1 and {one.job for one in units} >= {*jobs, *(one.job for _, one in there)}:
         [scope] = scopes
         user = scope.manager_options
         if not jobs:
-            # With a pattern alone journalctl fails where no run has logged yet.
+            # With only a pattern, journalctl fails if no run has logged yet.
             return [*user, "-u", "dify-job-*.service", "-u", http_socket.SERVICE]
         return [*user, *(word for one in units for word in ("-u", f"dify-job-{one.job}.service"))]
     return ["-t", "dify-job", *(f"DIFY_JOB={job}" for job in dict.fromkeys(jobs))]
@@ -134,7 +134,7 @@ def _check_without_journal(
 
 
 def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
-    """Where cron's runs log on a machine without a journal. Raises JobError where that is no file."""
+    """Return the log files of cron's runs without a journal. Raises JobError if the log is no file."""
     config = config_or_none(options)
     configured = config.jobs if config is not None else {}
     named = jobs or tuple(configured)

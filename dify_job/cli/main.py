@@ -1,4 +1,4 @@
-"""The entry point and the one boundary: parse, dispatch, turn errors into messages and exit codes."""
+"""The entry point: parse arguments, dispatch, and turn errors into messages and exit codes."""
 
 import difflib
 import gc
@@ -22,7 +22,7 @@ from . import run
 from .options import Globals, Option, add_globals
 from .output import BrokenStdoutError, StdoutError, echo_err, echo_error, log_traceback
 
-# By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
+# By task: module, attribute, the line of `--help`. A command's module is imported when it is called.
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     msg("Run"): {
         "run": ("run", "run", msg("Run a job's workflow once; each outcome has an exit status.")),
@@ -70,7 +70,7 @@ _COMMANDS = {name: entry for commands in _GROUPS.values() for name, entry in com
 
 
 class _Commands(click.Group):
-    """Loads a command when it is called, so that `run` does not pay for the others."""
+    """Import a command when it is called, so that `run` does not import the others."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -138,20 +138,20 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     enable_click_translation()
     if "_DIFY_JOB_COMPLETE" in os.environ:
         help_page.set_up_completion()
-    with click.Context(cli, obj=Globals()):  # an error that left the command still knows its options
+    with click.Context(cli, obj=Globals()):  # the error handler reads the global options from this context
         code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
-            continue  # closed, full or a reader gone: the exit status is right all the same
-    # Everything is flushed and fsynced: without tear-down 0.14 of `import requests` less,
-    # and no thread that hangs in a DNS look-up can hold the process.
+            continue  # a closed or full output does not change the exit status
+    # Everything is flushed and fsynced. Exiting without tear-down saves 0.14 of `import requests`, and no
+    # # thread that hangs in a DNS look-up delays the exit.
     os._exit(code)
 
 
 def _occupy_standard_descriptors() -> None:
-    """What a caller closed is /dev/null: else the next file or socket would get what is printed."""
+    """Open /dev/null for closed standard descriptors; otherwise output goes to the next file or socket."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -181,7 +181,7 @@ def _run(args: Sequence[str]) -> int:
     except StdoutError as error:
         echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
-    except Exception:  # the boundary: an internal error is exit 70 with its traceback in the log
+    except Exception:  # an internal error exits with 70 and a traceback in the log
         log_traceback()
         return code_of(Outcome.BUG)
     return result if isinstance(result, int) else 0
@@ -196,13 +196,13 @@ def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
     echo_err(msg("dify-job: {message}", message=message))
     echo_err(msg("  usage: {command}", command=command(*path.split(), "--help")))
     if error.ctx is not None and error.ctx.info_name == "run":
-        # `run` prints a result whatever happens.
+        # `run` prints a result for every outcome.
         run.print_usage_error(_in_english(args) or message, error.ctx)
     return code_of(Outcome.USAGE)
 
 
 def _in_english(args: Sequence[str]) -> str | None:
-    """Return what is wrong with the arguments of `run`, for its result; click translates when it raises."""
+    """Return the usage error of `run` in English for its result; click raises translated text."""
     disable_click_translation()
     group = cli.make_context("dify-job", list(args), obj=Globals())
     try:

@@ -1,4 +1,4 @@
-"""`dify-job next`: the upcoming runs of all jobs, with zone, and what clock changes do to them."""
+"""`dify-job next`: the upcoming runs of all jobs with their time zone, and the effects of clock changes."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -89,7 +89,7 @@ def _schedule(one: UpcomingRuns) -> str:
 
 
 def _not_run(each: Sequence[UpcomingRuns], broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
-    """Why some of these runs will not take place, or are not shown, and the command that changes it."""
+    """Yield notes on runs that will not take place or are not shown, with the command that changes this."""
     absent = [one.job.name for one in each if one.installed is None]
     there = [(one.job.name, one.installed) for one in each if one.installed is not None]
     paused = [job for job, one in there if one.paused]

@@ -1,4 +1,4 @@
-"""`dify-job notify`: send a test message; and the command of the OnFailure= unit."""
+"""`dify-job notify`: send a test message; also the command of the OnFailure= unit."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ from .options import Globals, pass_globals
 from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
-_JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of the unit's end
+_JUST_NOW = 60.0  # seconds; a record that `run` stored within them belongs to the unit's last process
 
 
 @click.command()
@@ -70,7 +70,7 @@ def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool
 
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
-    """Store and notify of an end that `run` could not report; an error here is only logged."""
+    """Store and notify of an outcome that `run` could not report; an error here is only logged."""
     unit_result = replace(UnitResult.of_environ(os.environ) or _asked(unit, user=user), user=user)
     directory = directory_of(name, options.config_path)
     past = past_runs(directory)
@@ -97,13 +97,13 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
 
 
 def _asked(unit: str, *, user: bool) -> UnitResult:
-    """How a unit ended, by its manager: systemd before 251 passes a handler nothing."""
+    """Ask the manager how a unit ended: systemd before 251 passes no result to the failure unit."""
     shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
     return UnitResult.of_properties(unit, shown.properties if shown is not None else {})
 
 
 def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
-    """The job as configured; where that cannot be read, whom install found named, and the mistake."""
+    """Return the configured job; if it cannot be read, the stored notifications and the error."""
     try:
         return pick(load_config(options.config_path, options.env_file), name), None
     except JobError as error:
@@ -115,7 +115,7 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
 
 
 def _stored_by_run(past: Sequence[RunRecord], unit_result: UnitResult) -> RunRecord | None:
-    """Return the record that a run stored of its end; any new failure if the manager gave no answer."""
+    """Return the record that the run itself stored; any new failure if the manager gave no answer."""
     run = past[-1] if past else None
     if run is None or run.began is None or not run.exit_code:
         return None
@@ -126,7 +126,7 @@ def _stored_by_run(past: Sequence[RunRecord], unit_result: UnitResult) -> RunRec
 
 
 def _store_end(directory: Path, unit_result: UnitResult, fault: JobError | None) -> RunRecord:
-    """Store and return the record of a run that stored none itself."""
+    """Store and return the record of a run without a record of its own."""
     now = datetime.now().astimezone()
     try:
         with contextlib.closing(JobState(directory)) as state:

@@ -1,4 +1,4 @@
-"""The options of the commands: those that every command takes, before or after its name, and shared ones."""
+"""Options of the commands: global options, before or after the command's name, and shared options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..schedule import upcoming
 from ..system.user import absolute
 from . import help as help_page
 
-DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the original's
+DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the default of the original system
 _SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
 _CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
 _FORMS = msg(
@@ -34,7 +34,7 @@ _FORMS = msg(
 
 
 class Globals:
-    """What the global options said; click's ctx.obj."""
+    """The values of the global options; click's ctx.obj."""
 
     config_path: Path | None = None
     env_file: Path | None = None
@@ -44,7 +44,7 @@ class Globals:
     verbose: bool = False
 
     def config_arguments(self) -> tuple[str, ...]:
-        """Return the arguments by which the configuration was found, for another command about it."""
+        """Return the arguments that named the configuration, for another command."""
         named = (("--config", self.config_path), ("--env-file", self.env_file))
         return tuple(word for flag, path in named if path is not None for word in (flag, str(absolute(path))))
 
@@ -70,7 +70,7 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 
 class _GlobalOption(Option):
-    """Listed once, in the help page of the program."""
+    """A global option; only the help page of the program lists it."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         return super().get_help_record(ctx) if ctx.parent is None else None
@@ -117,7 +117,7 @@ def _options() -> list[click.Option]:
 class _Context(click.Context):
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool | None:
         if isinstance(error, click.UsageError) and error.ctx is None:
-            error.ctx = self  # click's parser forgets it where an option has no value
+            error.ctx = self  # click's parser does not set it if an option has no value
         return super().__exit__(kind, error, traceback)
 
     def make_formatter(self) -> click.HelpFormatter:
@@ -146,16 +146,16 @@ class _JobName(click.types.StringParamType):
 
 
 def add_globals(command: click.Command) -> click.Command:
-    """Give a command, and those below it, the global options; doing it again changes nothing.
+    """Add the global options to a command and its subcommands. A second call changes nothing.
 
     Args:
-        command: The command, which is changed and returned.
+        command: The command. It is changed and returned.
     """
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
         click.help_option("-h", "--help", cls=Option, help=msg("Show this message and exit."))(command)
     command.context_class = _Context
-    command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())  # click's own is cut
+    command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())  # click shortens its own
     for parameter in command.params:
         if isinstance(parameter, click.Argument) and parameter.name in ("job", "jobs"):
             parameter.type = _JobName()
@@ -257,16 +257,16 @@ since_option = click.option(
 def schedule_of_flags(
     every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
 ) -> ScheduleConfig | None:
-    """Return the schedule that options give; None where they give none.
+    """Return the schedule of the options; None without options.
 
     Args:
         every: A time span.
         calendar: Calendar times of systemd.
         cron: Five cron fields.
-        timezone: The zone of calendar and cron.
+        timezone: The time zone of calendar and cron.
 
     Raises:
-        JobError: (usage) They contradict each other, or one is none.
+            JobError: (usage) The options contradict each other, or a value is invalid.
     """
     given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
     set_flags = {key: value for key, value in given.items() if value is not None}
@@ -299,13 +299,13 @@ def schedule_of_flags(
 
 
 def schedule_of_text(text: str) -> ScheduleConfig:
-    """Read a schedule as a person answers for one.
+    """Read a schedule that a person typed at a prompt.
 
     Args:
         text: A time span (`2h`), calendar times (`Mon..Fri 07:00`) or a cron line (`30 7 * * 1-5`).
 
     Raises:
-        JobError: Rejected; it is none of them, or never comes.
+        JobError: (rejected) The text is none of these, or has no time in the future.
     """
     words = text.split()
     try:

@@ -1,4 +1,4 @@
-"""The live line of a run on a terminal: node, time, tokens; it gives way to log lines."""
+"""The live line of a run on a terminal: node, time and tokens, below the log lines."""
 
 import contextlib
 import os
@@ -29,28 +29,28 @@ class LiveLine(RunObserver):
 
         Args:
             stream: A terminal.
-            is_ready: Returns False while the terminal takes nothing; then nothing is drawn.
+            is_ready: Returns False while the terminal accepts no output; then nothing is drawn.
         """
         self._stream = stream
         self._has_room = is_ready
         self._began = time.monotonic()
         self._node: str = msg("waiting for the server")
         self._tokens = 0
-        self.usual: float | None = None  # seconds that such a run takes
+        self.usual: float | None = None  # mean duration of a run, in seconds
         self._done = 0
         self._drawn = False
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Draw until stop; where no thread can be started, there is no line."""
+        """Draw until stop. If no thread can be started, there is no live line."""
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._redraw, daemon=True).start()
 
     def stop(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._stopped.set()
-        with self._lock, contextlib.suppress(OSError, ValueError):  # the terminal can be gone
+        with self._lock, contextlib.suppress(OSError, ValueError):  # the terminal can be closed
             if self._drawn:
                 self._drawn = False
                 self._stream.write(_CLEAR)
@@ -60,7 +60,7 @@ class LiveLine(RunObserver):
         """Show the node and the tokens of the run.
 
         Args:
-            event: Of its stream.
+            event: An event of the run's stream.
         """
         with self._lock:
             if event.kind == "node_started" and event.node:
@@ -70,7 +70,7 @@ class LiveLine(RunObserver):
                 self._tokens += event.tokens
 
     def finished(self, _result: Result) -> None:
-        """Take the line away: the result stands."""
+        """Remove the line: the result is final."""
         self.stop()
 
     def write(self, text: str) -> int:
@@ -88,15 +88,15 @@ class LiveLine(RunObserver):
 
     @property
     def buffer(self) -> BinaryIO:
-        """The bytes below, as of a text file."""
+        """The binary stream, like that of a text file."""
         return self._stream.buffer
 
     def flush(self) -> None:
-        """As of a file."""
+        """Flush, like a file."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """As of the terminal below."""
+        """Return the value of the underlying terminal."""
         return self._stream.isatty()
 
     def _redraw(self) -> None:
@@ -126,7 +126,7 @@ class LiveLine(RunObserver):
 
 
 def _cut(line: str, columns: int) -> str:
-    """As much of a line as goes into so many columns: Chinese and emoji take two each."""
+    """Return the part of a line that fits the columns; Chinese characters and emoji take two."""
     while columns_of(line) > columns:
         line = line[:-1]
     return line

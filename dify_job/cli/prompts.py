@@ -1,4 +1,4 @@
-"""What a person or a script gives when a command asks: the API key, and the inputs of a new job."""
+"""Prompts for a person, or standard input of a script: the API key, and the inputs of a new job."""
 
 import contextlib
 import sys
@@ -21,11 +21,11 @@ from ..run.inputs import is_template
 from .output import echo_err
 
 _MAX_KEY = 64 * 1024  # bytes
-_UNKNOWN_VERSION = None  # a table stays a table: `run` makes of it what the server of that day wants
+_UNKNOWN_VERSION = None  # unknown: a table stays a table, and `run` converts it for the server
 
 
 def interactive() -> bool:
-    """True where a person can be asked."""
+    """Return True if a person can answer prompts."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -62,10 +62,10 @@ def prompt_for_key() -> Secret:
 
 
 def echo_mistake(error: JobError) -> None:
-    """Print what was wrong with an answer, before the question is asked again.
+    """Print the error of an answer before the next prompt.
 
     Args:
-        error: Of the answer.
+        error: The error.
     """
     echo_err(msg("  {message}", message=error.message))
     if error.hint is not None:
@@ -77,10 +77,10 @@ def read_api_key(source: str | None, command: str) -> Secret:
 
     Args:
         source: A path, - for standard input, or None to ask the person, or read what is piped in.
-        command: How the command is called, for messages.
+        command: The name of the command, for messages.
 
     Raises:
-        JobError: (usage, config) There is none, or it is malformed.
+        JobError: (usage, config) There is no key, or it is malformed.
         click.Abort: The person left the prompt.
     """
     if source is not None and source.lower().startswith(("app-", "bearer ")):
@@ -111,12 +111,12 @@ def read_api_key(source: str | None, command: str) -> Secret:
 
 
 def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
-    """Return the inputs or the files of a new job; a person is asked for those that are missing.
+    """Return the inputs or files of a new job, and prompt for missing ones.
 
     Args:
         probe: The app, with its form where the server was asked.
-        given: By option, by name.
-        files: Return the files; else the other inputs.
+        given: The values of options, by name.
+        files: True for the files, False for the other inputs.
 
     Raises:
         JobError: (usage) The app has no such input, or a value does not fit.
@@ -166,7 +166,7 @@ def _field_value(field: FormField, given: str | None) -> DraftInput:
 
 
 def _default(field: FormField) -> Any:
-    """The form's own default; one that would be rendered as a template is left to the person."""
+    """Return the form's default; a default with template syntax is left to the person."""
     default = field.default
     if default in (None, "") or (isinstance(default, str) and is_template(default)):
         return None
@@ -191,7 +191,7 @@ def _prompt_for_field(field: FormField, default: Any) -> Any:
 
 def _note(field: FormField) -> str:
     words: list[str] = [field.kind, msg("required") if field.required else msg("optional")]
-    if field.max_length is not None and field.kind != "file":  # a file's is that of texts, and does not count
+    if field.max_length is not None and field.kind != "file":  # for a file this limit is meaningless
         words.append(
             msg("at most {number} files", number=field.max_length)
             if field.takes_files

@@ -1,4 +1,4 @@
-"""`dify-job render`: the files of jobs for another host, a cluster or a package; nothing else is touched."""
+"""`dify-job render`: write the files of jobs for another host, a cluster or a package."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ def render(
 def _render_each(
     jobs: Iterable[Job], render_one: Callable[[Job], Iterable[RenderedFile]]
 ) -> tuple[list[RenderedFile], list[JobError]]:
-    """The files of the jobs that can be rendered, and why others cannot: one does not stop the rest."""
+    """Return the files of the jobs that can be rendered, and the errors of the others."""
     artifacts: list[RenderedFile] = []
     refused: list[JobError] = []
     for job in jobs:
@@ -206,7 +206,7 @@ def _write_all(writer: FileTransaction, artifacts: Iterable[RenderedFile], outpu
 
 
 def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
-    """List all manifests of the directory, for `kubectl apply -k`; a file that a person wrote is left."""
+    """List all manifests of the directory for `kubectl apply -k`; a file of a person is not changed."""
     manifests = [path.name for path, _ in _managed(output_dir) if path.suffix == ".yaml"]
     artifact = kustomization(manifests)
     path = output_dir / artifact.path
@@ -229,7 +229,7 @@ def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
 
 
 def _remove_stale(writer: FileTransaction, output_dir: Path, place: Path, config: Config) -> None:
-    """Remove the files of jobs that have left the config; an edited one is left, and named."""
+    """Remove the files of jobs that left the configuration; an edited file stays and is reported."""
     for path, status in _managed(output_dir):
         mark = status.header
         if mark is None or mark.job in config.jobs or mark.source != str(place):

@@ -1,4 +1,4 @@
-"""`dify-job run`: one workflow call, its result on stdout, its truth in the exit status."""
+"""`dify-job run`: one workflow call, its result on stdout, its outcome in the exit status."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _STARTED = time.monotonic()
 _LIMITS = RunLimits()
 _SCHEDULED_WAIT_NETWORK = 60.0
-_STDERR_READER = 1.0  # seconds at the end for who reads stderr
+_STDERR_READER = 1.0  # seconds to wait at the end for the reader of stderr
 
 
 @click.command(context_settings={"allow_extra_args": True})
@@ -154,7 +154,7 @@ def run(
     """
     if as_dry_run:
         return _dry_run(ctx, job, _settings(flags, output_file, files), pairs, inputs_json)
-    gc.disable()  # until all is imported, as in main
+    gc.disable()  # disabled during the imports, as in main
     options = ctx.ensure_object(Globals)
     events = EventQueue()
     signals = Signals(events)
@@ -195,7 +195,7 @@ def run(
         signals.begin_run()
         result = not_started(name, cancelled(error.signum), start)
         Observers(start.observers).finished(result)
-    except Exception as error:  # a fault of the program is a result too, exit 70
+    except Exception as error:  # an internal error has a result, too: exit 70
         signals.begin_run()
         why = unexpected(error)
         is_bug = why.outcome is Outcome.BUG
@@ -208,7 +208,7 @@ def run(
     with signals.end_wait_on_signal():
         if in_words and log.is_set_up():
             _print_for_person(result)
-        elif not in_words:  # else _refused has printed all that there is
+        elif not in_words:  # otherwise _report_not_started has printed everything
             _print_or_mail(result, print_path, scheduled=scheduled, by_cron=by_cron)
         _wait_for_stderr(stderr)
     return result.exit_code
@@ -221,7 +221,7 @@ def _dry_run(
     pairs: tuple[str, ...],
     inputs_json: str | None,
 ) -> int:
-    """Show what a run would send. Raises JobError for what it would fail of."""
+    """Print what a run would send. Raises the JobError that the run would fail with."""
     options = ctx.ensure_object(Globals)
     check_job(name or "", ctx.args)
     config = load_config(options.config_path, options.env_file, flags=settings)
@@ -243,7 +243,7 @@ def _on_terminal() -> bool:
 
 
 def _usual_duration(job: Job, config: Config) -> float | None:
-    """Return the mean of the runs that succeeded, in seconds; None where none is known."""
+    """Return the mean duration of successful runs in seconds; None if there is none."""
     try:
         past = history.read_history(state_directory(job, config.path))
         duration: float | None = history.summary(past).mean_duration
@@ -254,7 +254,7 @@ def _usual_duration(job: Job, config: Config) -> float | None:
 
 @contextlib.contextmanager
 def _warning(text: str) -> Iterator[None]:
-    """Log what could not be printed: the outcome is known, and nothing may change it any more."""
+    """Log an output error as a warning, because it must not change the known outcome."""
     try:
         yield
     except Exception as error:
@@ -262,7 +262,7 @@ def _warning(text: str) -> Iterator[None]:
 
 
 def _print_for_person(result: Result) -> None:
-    """Show a result to a person at a terminal."""
+    """Print a result for a person at a terminal."""
     stdout = terminal_of_stdout()
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
     with _warning(msg("the run ended, but its result could not be printed")):
@@ -291,7 +291,7 @@ def _report_not_started(error: JobError, job: Job | None, name: str, start: RunC
 
 
 def _skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
-    """Why nothing is to be started; where nothing holds it back, the rest is imported first."""
+    """Return why the run is skipped; before a run that is not skipped, import the remaining modules."""
     why = schedule_guard.skip_reason(job, state, scheduled=scheduled, if_due=if_due)
     if why is None:
         lazy_import.execute(engine)
@@ -315,9 +315,9 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
 
 
 def _print_or_mail(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
-    """Show a result on stdout, or under cron, which mails what is printed, a failure on stderr.
+    """Print a result to stdout; under cron, which mails output, print only a failure, to stderr.
 
-    This comes last: a reader such as a pager may wait as long as it likes.
+    This comes last, because a reader such as a pager may wait without limit.
     """
     if print_path is not None:
         _print_value(result, print_path)
@@ -332,14 +332,14 @@ def _print_or_mail(result: Result, print_path: str | None, *, scheduled: bool, b
 def _settings(
     flags: Mapping[str, str | None], output_file: str | None, files: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The keys of a job that flags give."""
+    """Return the settings of the job that flags override."""
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     given |= {"output": {"file": output_file}} if output_file else {}
     return given | ({"files": files_of(files)} if files else {})
 
 
 def _with_assertion(job: Job, path: str | None) -> Job:
-    """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
+    """Return the job with an assertion for --print, so that a missing value is a failure."""
     if path is None:
         return job
     try:
@@ -351,7 +351,7 @@ def _with_assertion(job: Job, path: str | None) -> Job:
 
 
 def _print_value(result: Result, path: str) -> None:
-    """Print one value of a run that succeeded, a text as it is; of another run nothing."""
+    """Print one value of a successful run, a string without quotes; nothing for other runs."""
     data = result.response_data
     if not result.success or data is None:
         return

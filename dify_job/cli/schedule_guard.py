@@ -1,4 +1,4 @@
-"""What a scheduled start does before it is a run: is it due, too late, as installed; and its jitter."""
+"""Decisions of a scheduled start before the run: due, too late, changed since install, jitter."""
 
 import contextlib
 import os
@@ -25,24 +25,24 @@ _SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 def skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
-    """Return why nothing is to be started now, or None after the tick was recorded.
+    """Return why this start is skipped, or None after the scheduled time was recorded.
 
     Args:
         job: The job.
-        state: Its open state; None where it has none.
+        state: The job's open state; None if it has none.
         scheduled: Whether a unit or a crontab entry started the command.
         if_due: Whether --if-due was given.
 
     Raises:
-        JobError: (config, cannot-write) There is no record to decide by, or it cannot be written.
+        JobError: (config, cannot-write) The job stores no record, or it cannot be written.
     """
     if scheduled and started_by_hand():
         return None
     if_due = if_due or (scheduled and under_systemd() and _has_finer_grid(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
-        return None  # nearly every run: no module for schedules is loaded
+        return None  # most runs return here, without importing the schedule package
     if state is not None and request_file.is_fresh(state):
-        return None  # a person asked for it, over HTTP
+        return None  # a person started it over HTTP
     times = job.times
     now = datetime.now(UTC)
     if not if_due:
@@ -58,19 +58,19 @@ def skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bo
         )
     last = state.last_due()
     decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
-    runs = decision.due or (last is None and not scheduled)  # by hand, the first time, a person wants a run
+    runs = decision.due or (last is None and not scheduled)  # the first start by a person is a run
     try:
         if decision.new_last_due is not None:
             state.put_last_due(
                 decision.new_last_due.timestamp()
-            )  # before the run: a crash must not repeat it
+            )  # before the run, so that a crash does not repeat it
     except OSError as error:
         raise cannot_write(state.directory, error) from None
     return None if runs else decision.why
 
 
 def _record_skip(state: JobState, now: datetime, why: str) -> None:
-    """A scheduled run that was skipped is no missed one."""
+    """Record a skipped start, so that it does not count as a missed run."""
     at = now.astimezone().isoformat(timespec="milliseconds")
     run = history.RunRecord(
         call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("the run was skipped: {why}", why=why)
@@ -80,7 +80,7 @@ def _record_skip(state: JobState, now: datetime, why: str) -> None:
 
 
 def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return True in a unit that `systemctl start` started, where the unit can know (systemd 252 and newer).
+    """Return True in a unit that `systemctl start` started, on systemd 252 and newer.
 
     Args:
         environ: The environment variables.
@@ -90,13 +90,13 @@ def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def _has_finer_grid(job: Job) -> bool:
-    """True for an interval that divides no day: its timer ticks on a finer grid."""
+    """Return True for an interval that does not divide a day: its timer fires more often."""
     every = job.schedule.every
     return every is not None and _DAY % every != 0
 
 
 def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return True where a service manager started this process (systemd.exec(5)).
+    """Return True if a service manager started this process (systemd.exec(5)).
 
     Args:
         environ: The environment variables; cron sets no INVOCATION_ID.
@@ -116,7 +116,7 @@ def has_handler(job: Job) -> bool:
 
 
 def jitter(job: Job) -> float:
-    """Return the seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=).
+    """Return the seconds to wait before a run under cron; a timer waits itself (RandomizedDelaySec=).
 
     Args:
         job: The job.
@@ -131,9 +131,9 @@ def jitter(job: Job) -> float:
 
 
 def drift(config: Config, job: Job) -> str | None:
-    """Return a warning where the config has changed since the job was installed, else None.
+    """Return a warning if the configuration changed since the job was installed, otherwise None.
 
-    Only a config that is newer than the installed files is compared with them: nothing else is loaded then.
+    Only a configuration file newer than the installed files is compared with them.
 
     Args:
         config: The configuration of the run.

@@ -1,4 +1,4 @@
-"""`dify-job secret set`: a job's key, from a prompt or a pipe into a file that its owner alone can read."""
+"""`dify-job secret set`: store a job's key from a prompt or a pipe in a private file."""
 
 import os
 import shlex
@@ -118,7 +118,7 @@ def _check(job: Job, key: Secret) -> None:
 
 
 def _is_wrong(probe: AppProbe) -> bool:
-    """True where Dify itself judged the key: refused, or of an app that is no workflow."""
+    """Return True if Dify itself rejected the key, or its app is not a workflow."""
     if isinstance(probe.failure, ApiError):
         return probe.failure.from_dify and probe.failure.status == 401
     return probe.mode not in (None, "workflow")
@@ -207,7 +207,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
 
 
 def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> None:
-    """What was written must be what `run` will read."""
+    """Check that `run` will read the stored key."""
     key = load_config(place).jobs[name].key
     if (key.encrypted if encrypted else key.file) != path:
         raise JobError(
@@ -226,7 +226,7 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
 
 
 def _write_key(writer: FileTransaction, path: Path, content: bytes) -> None:
-    """Write into the file itself where its name is a link; its owner stays."""
+    """Write to the target of a link, and preserve its owner."""
     target = path.resolve()
     writer.directory(target.parent, 0o700)
     check_secret_path(target)

@@ -1,4 +1,4 @@
-"""Signal handlers of `run`: stop the run, and once its outcome is known end the wait for a reader."""
+"""Signal handlers of `run`: stop the run, and after its outcome is known end the wait for a reader."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from ..dify.event_queue import EventQueue
 from ..run.observers import RunObserver
 from ..run.result import Result
 
-_GRACE = 1.0  # seconds between a second signal and the end of the process, for what the signal interrupts
+_GRACE = 1.0  # seconds between the second signal and the forced exit
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
 
 
 class Cancelled(BaseException):
-    """A signal that came before anything was sent, or while the result waits for its reader."""
+    """A signal came before anything was sent, or while the result waits for its reader."""
 
     def __init__(self, signum: int) -> None:
         """Name the signal.
@@ -29,12 +29,12 @@ class Cancelled(BaseException):
 
 
 class Signals(RunObserver):
-    """Handle the signals that end a process in the ordinary way, from construction on.
+    """Handle SIGINT, SIGTERM, SIGHUP and SIGQUIT from construction on.
 
-    A read from a terminal or a FIFO goes on after a handler that returns (PEP 475), so before the run begins
-    and while its result is printed the handler raises Cancelled. During the run the first signal asks the run
-    to stop, and the second ends the process at once. A hangup never counts as the second: the shell repeats
-    that of a terminal. Under nohup, which ignores it, it stays ignored.
+    A read from a terminal or a FIFO continues after a handler that returns (PEP 475), so the handler raises
+    Cancelled before the run begins and while its result is printed. During the run, the first signal stops
+    the run and the second ends the process. SIGHUP never counts as the second, because the shell repeats
+    it. Under nohup, SIGHUP stays ignored.
 
     Attributes:
         code: the exit code of the run once it is known; no signal changes it.
@@ -44,7 +44,7 @@ class Signals(RunObserver):
         """Install the handlers.
 
         Args:
-            inbox: Of the run, which a signal asks to stop.
+            inbox: The event queue of the run.
         """
         self._inbox = inbox
         self._raises = True
@@ -55,18 +55,18 @@ class Signals(RunObserver):
                 signal.signal(signum, self._handle)
 
     def finished(self, result: Result) -> None:
-        """Let no signal change the exit code of a result that stands."""
+        """Store the exit code of the final result, which no signal changes."""
         self.code = result.exit_code
 
     def begin_run(self) -> None:
-        """From now on a signal asks the run to stop."""
+        """Begin the run: from now on a signal stops it."""
         self._raises = False
 
     @contextlib.contextmanager
     def end_wait_on_signal(self) -> Iterator[None]:
-        """Leave the block at a signal; soon where one came too late to stop the run.
+        """Leave the block at a signal, or after a grace period if the signal came too late to stop the run.
 
-        The block writes what can wait for its reader without end.
+        The block writes output whose reader may wait without limit.
         """
         try:
             self._raises = True

@@ -1,4 +1,4 @@
-"""`dify-job status`: all jobs at a glance, the worst first."""
+"""`dify-job status`: the status of all jobs, the worst first."""
 
 import sys
 import time
@@ -76,7 +76,7 @@ def status(
 
 
 def _watch(look: Callable[[], HostStatus]) -> int:
-    """Show the status again and again until Ctrl-C; the exit status is that of the last look."""
+    """Refresh the status until Ctrl-C; the exit status is that of the last refresh."""
     code = 0
     try:
         while True:

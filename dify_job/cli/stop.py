@@ -1,4 +1,4 @@
-"""`dify-job stop`: end the run that is under way, whoever started it; Dify stops it, too."""
+"""`dify-job stop`: stop the run in progress, whoever started it, in Dify too."""
 
 import os
 import signal
@@ -21,9 +21,7 @@ from .jobs import check_not_system_jobs, config_or_none
 from .options import Globals, pass_globals, scope_options
 from .output import echo_info
 
-_STOP_TIMEOUT = (
-    45.0  # seconds; as TimeoutStopSec= of the units: the run asks Dify to stop, which takes at most 20
-)
+_STOP_TIMEOUT = 45.0  # seconds, like TimeoutStopSec= of the units; a stop in Dify takes at most 20
 
 
 @click.command()
@@ -61,10 +59,10 @@ def _holder(directory: Path) -> str | None:
 
 
 def _stop_process(job: str, directory: Path) -> bool:
-    """End the process that holds the job's lock, and return whether there was one.
+    """End the process that holds the job's lock; return False if no process holds it.
 
     Raises:
-        JobError: It is another user's (denied), or does not end (busy).
+        JobError: The process belongs to another user (denied) or does not end (busy).
     """
     holder = _holder(directory)
     words: Sequence[str] = holder.split() if holder else ()

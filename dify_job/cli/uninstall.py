@@ -1,4 +1,4 @@
-"""`dify-job uninstall`: remove what install made, and nothing else."""
+"""`dify-job uninstall`: remove the files that install wrote."""
 
 import contextlib
 import re
@@ -94,7 +94,7 @@ def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Pa
 
 
 def _removes_http(scheduler: Backend, removed: Sequence[InstalledJob], *, all_jobs: bool) -> bool:
-    """Return whether the HTTP interface goes with the last of its jobs."""
+    """Return whether the last job of the HTTP interface is removed, and the interface with it."""
     served = set(HttpSocket(scheduler.scope).jobs())
     left = {*scheduler.sources()} - {one.job for one in removed}
     return bool(served) and (all_jobs or not served & left)
@@ -103,7 +103,7 @@ def _removes_http(scheduler: Backend, removed: Sequence[InstalledJob], *, all_jo
 def _metrics_files(
     options: Globals, there: Iterable[InstalledJob], jobs: Collection[str], base: Path
 ) -> set[tuple[str, Path]]:
-    """Return metrics files by job: those of configurations and states, and those where its unit can write."""
+    """Return the metrics files of jobs: from configurations, from states, and where their units can write."""
     own = config_or_none(options)
     configs = dict.fromkeys(jobs, own)
     found: set[tuple[str, Path]] = set()

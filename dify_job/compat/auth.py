@@ -15,7 +15,7 @@ _OWN_PAGES = ("same-origin", "none")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The peer of a connection. uid: the owner of its socket; None where it is unknown."""
+    """The peer of a connection. uid: the owner of its socket; None if unknown."""
 
     address: str
     uid: int | None = None
@@ -30,19 +30,19 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """token: what each request must bear, None where only the sockets of `users` are let in."""
+    """The access rule. token: the token that each request must have; None if only `users` have access."""
 
     users: frozenset[int]
     token: bytes | None = None
 
     def admit(self, peer: Peer) -> None:
-        """Check the owner of a socket, before a byte of it is read.
+        """Check the owner of a socket before anything is read from it.
 
         Args:
             peer: The other end.
 
         Raises:
-            HttpError: (403) Its owner has no access.
+            HttpError: (403) The owner has no access.
         """
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
             raise HttpError(
@@ -54,10 +54,10 @@ class Guard:
         """Check the token and the origin of a request.
 
         Args:
-            request: Its head.
+            request: The head of the request.
 
         Raises:
-            HttpError: (400, 401, 403) It has no token, or a web page sent it.
+                HttpError: (400, 401, 403) The request has no valid token, or a web page sent it.
         """
         if self.token is not None:
             _check_token(request.fields.get("authorization"), self.token)
@@ -76,14 +76,14 @@ class Guard:
 def _check_token(given: str | None, token: bytes) -> None:
     scheme, _, word = (given or "").partition(" ")
     known = scheme.lower() == "bearer"
-    # Digests have one length, so that compare_digest reveals nothing about the token's.
+    # Digests have equal lengths, so compare_digest does not reveal the length of the token.
     same = hmac.compare_digest(_digest(word.strip().encode("latin-1", errors="replace")), _digest(token))
     if not (known and same):
         raise HttpError(401, msg("the request needs a bearer token: Authorization: Bearer ..."))
 
 
 def _host_name(request: Request) -> str:
-    """Return the host that the peer named: after DNS rebinding a page sends its own."""
+    """Return the host in the request; after DNS rebinding, a page sends its own host."""
     host = _HOST.fullmatch(request.fields.get("host", ""))
     if host is None:
         raise HttpError(400, msg("the Host header is missing or malformed"))
@@ -91,7 +91,7 @@ def _host_name(request: Request) -> str:
 
 
 def _check_page(request: Request) -> None:
-    """A browser names the page that sends: in Origin with each POST, in Sec-Fetch-Site always."""
+    """Reject requests of web pages: browsers send Origin with each POST, and Sec-Fetch-Site always."""
     host = request.fields["host"].lower()
     origin = request.fields.get("origin")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):

@@ -1,7 +1,7 @@
-"""HTTP/1.1 requests by the standard library's http.server, after a strict look at their grammar. Pure.
+"""Parse HTTP/1.1 requests with the standard library's http.server after a strict check. Pure.
 
-RFC 9112; of its leniencies none is taken: no bare LF, no folded lines, no space before a colon, no chunks.
-What two readers could read differently never reaches the parser.
+The check allows none of the leniencies of RFC 9112: no bare LF, no folded lines, no space before a colon,
+no chunks. A head that two parsers could read differently never reaches the parser.
 """
 
 import io
@@ -18,7 +18,7 @@ MAX_BODY = 16 * 1024
 _MAX_FIELDS = 64
 _MAX_PARAMETERS = 8
 _END = b"\r\n\r\n"
-# A value's blanks are stripped afterwards: a pattern for them takes the cube of their number.
+# Values are stripped afterwards: a pattern for the blanks would take cubic time.
 _HEAD = re.compile(
     rb"[A-Z]{1,16} /[\x21-\x7e]* HTTP/1\.[01]\r\n"
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\x20-\x7e\x80-\xff\t]*\r\n)*\r\n"
@@ -45,7 +45,7 @@ class HttpError(Exception):  # an answer, not an internal error
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A head, and how much body is to come. fields: names in small letters."""
+    """The head of a request. fields: names in lower case. length: bytes of the body."""
 
     method: str
     path: str
@@ -55,18 +55,18 @@ class Request:
 
     @property
     def expects_continue(self) -> bool:
-        """Return True where the peer waits for 100 Continue before it sends the body."""
+        """Return True if the peer waits for 100 Continue before it sends the body."""
         return self.fields.get("expect", "").lower() == "100-continue"
 
 
 def end_of_head(data: bytes) -> int | None:
-    """Return where the head of a request ends, its empty line included; None as long as it does not.
+    """Return the length of the head of a request, with its empty line; None if the head is incomplete.
 
     Args:
-        data: The bytes that have come.
+        data: The bytes received so far.
 
     Raises:
-        HttpError: (400, 431) They can be no head, or are too many.
+        HttpError: (400, 431) The bytes are no head, or the head is too long.
     """
     at = data.find(_END)
     if at < 0 and len(data) <= MAX_HEAD:
@@ -98,7 +98,7 @@ def read_head(head: bytes) -> Request:
         if name in fields and name in _ONCE:
             raise HttpError(400, msg("the request has the header {name} twice", name=name))
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
-    target = parsed.requestline.split(" ")[1]  # parsed.path has lost a second slash at its beginning
+    target = parsed.requestline.split(" ")[1]  # parsed.path lacks a second leading slash
     path, question, query = target.partition("?")
     return Request(parsed.command, path, _query(query) if question else {}, fields, _length(fields))
 
@@ -112,11 +112,11 @@ class _Parser(BaseHTTPRequestHandler):
         self.parse_request()
 
     def handle_expect_100(self) -> bool:
-        """The body is asked for when somebody is to read it."""
+        """Do nothing: the server sends 100 Continue before it reads the body."""
         return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what the parser refuses."""
+        """Raise HttpError for a request that the parser rejects."""
         raise HttpError(code, message or explain or "")
 
 

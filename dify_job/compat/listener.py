@@ -1,6 +1,6 @@
-"""The listening socket: one process for each request, and none where the peer may not ask or has too many.
+"""The listening socket: one process for each request of a peer that has access and is within its limit.
 
-systemd starts the listener with the first connection. It ends when nothing has come for a while.
+systemd starts the listener at the first connection. It exits after a time without connections.
 """
 
 import os
@@ -41,16 +41,16 @@ def listen(
     *,
     idle: float = _IDLE,
 ) -> None:
-    """Accept connections until none has come for a while and all requests are answered.
+    """Accept connections until none arrives for `idle` seconds and all requests are answered.
 
-    A peer is a user of this machine, or an address. Each has its own limit, so none can block the others.
+    A peer is a user of this machine or an address. Each has its own limit, so none can block the others.
 
     Args:
         listening: the socket that systemd holds.
-        admit: raises HttpError for a peer that may not ask, whatever the request is.
-        answer: answers one connection in a process of its own, and ends that process.
-        on_rejected: notes a peer that was refused.
-        idle: seconds without a connection after which it ends.
+        admit: Raises HttpError for a peer without access, before the request is read.
+        answer: Answers one connection in a forked process, and ends that process.
+        on_rejected: Called with a rejected peer.
+        idle: Seconds without a connection before the listener exits.
     """
     children: dict[int, object] = {}
     waited = 0.0
@@ -108,5 +108,5 @@ def _fork() -> int:
 
 
 def _source(peer: Peer) -> object:
-    """Return what a limit counts for: a user of this machine, else an address."""
+    """Return the subject of a limit: a user of this machine, otherwise an address."""
     return peer.address if peer.uid is None else peer.uid

@@ -1,4 +1,4 @@
-"""What is known about the calls, for programs (OpenAPI 3.1) and for people. Pure."""
+"""The description of the calls, for programs (OpenAPI 3.1) and for people. Pure."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -11,7 +11,7 @@ from ..messages.message import msg
 from .auth import Peer
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
-_ESTABLISHED = "01"  # in any other state a socket can have lost its owner, and the table then says 0: root
+_ESTABLISHED = "01"  # in other states a socket can have lost its owner, and the table shows 0, which is root
 
 
 def peer_of(connection: socket.socket) -> Peer:
@@ -21,7 +21,7 @@ def peer_of(connection: socket.socket) -> Peer:
         connection: A connected socket.
 
     Raises:
-        OSError: It is no TCP connection, or the other end is gone.
+        OSError: It is no TCP connection, or the peer closed it.
     """
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError(errno.EPROTONOSUPPORT, msg("the connection is not TCP"))
@@ -34,10 +34,10 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def owner_of(lines: Iterable[str], local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
-    """Return the user of an established socket; None where no process holds one, or two seem to.
+    """Return the user of an established socket; None if no process or several users hold it.
 
     Args:
-        lines: Of /proc/net/tcp and tcp6.
+        lines: The lines of /proc/net/tcp and tcp6.
         local: Address and port of the socket.
         remote: Address and port of its peer.
     """
@@ -66,7 +66,7 @@ def _end(address: str, port: int) -> tuple[bytes, int]:
 
 
 def _read(text: str) -> tuple[bytes, int]:
-    """`0100007F:1F40`: each 32 bits of the address in the machine's own order (proc(5))."""
+    """Parse `0100007F:1F40`: each 32 bits of the address are in the machine's byte order (proc(5))."""
     address, port = text.split(":")
     raw = bytes.fromhex(address)
     if len(raw) not in (4, 16):
@@ -76,5 +76,5 @@ def _read(text: str) -> tuple[bytes, int]:
 
 
 def _one_family(packed: bytes) -> bytes:
-    """An IPv4 address that an IPv6 socket uses, as the IPv4 address."""
+    """Return an IPv4-mapped IPv6 address as IPv4."""
     return packed[12:] if packed.startswith(bytes(10) + b"\xff\xff") and len(packed) == 16 else packed

@@ -25,7 +25,7 @@ _HOURS = re.compile(r"[1-9][0-9]{0,5}")
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """jobs: that may be started, stopped and read. config: the file that names them."""
+    """The calls. jobs: the jobs that can be started, stopped and queried. config: their configuration."""
 
     jobs: Sequence[str]
     config: Path
@@ -86,7 +86,7 @@ class Routes:
         return as_json({"success": True} | service.start_scheduler(int(hours), job, config=self.config))
 
     def _job(self, request: Request, *others: str) -> str:
-        """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
+        """Return the job of ?job=, or the only job. An unknown parameter is an error."""
         unknown = request.query.keys() - {"job", *others}
         if unknown:
             raise HttpError(
@@ -107,7 +107,7 @@ class Routes:
 
 
 def _check_no_body(body: bytes) -> None:
-    """Inputs are the config's; a body that is thrown away would be a lie."""
+    """Reject a body: the inputs come from the configuration, so a body would have no effect."""
     try:
         empty = not body.strip() or json.loads(body) in ({}, None)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Starting a job's own service and waiting for its end: the run has that unit's user, sandbox and log."""
+"""Start a job's service and wait for its end; the run has the user, sandbox and log of the unit."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ from ..state import request_file
 from ..state.store import JobState, cannot_write
 from ..system.unit_result import UnitResult
 
-_GRACE = 120.0  # seconds: the unit's own limit is the timeout and a minute, and stopping takes 45 s
+_GRACE = 120.0  # seconds: the unit's limit is the timeout plus a minute, and a stop takes 45 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ def call(name: str, config: Path) -> CallResult:
         raise _busy(name)
     with _requested(job, scope) as state:
         with contextlib.suppress(JobError):
-            manager.call("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
+            manager.call(
+                "reset-failed", [unit]
+            )  # otherwise systemd rejects the sixth start in 10 s (StartLimitBurst=)
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
         data = _take_result(state)
     if data is None:
@@ -77,7 +79,7 @@ def call(name: str, config: Path) -> CallResult:
 
 @contextlib.contextmanager
 def _requested(job: Job, scope: Scope) -> Iterator[JobState | None]:
-    """Write a request, alone: of two callers at once one is busy."""
+    """Write a request exclusively: the second of two concurrent callers gets `busy`."""
     if job.state == "none":
         yield None
         return
@@ -108,7 +110,7 @@ def _take_result(state: JobState | None) -> dict[str, Any] | None:
 
 
 def _by_exit_code(unit: str, shown: Unit | None, complaint: str, call_time: str) -> CallResult:
-    """What systemd knows of a run that left no answer."""
+    """Return the outcome of a run without an answer, from systemd."""
     unit_result = UnitResult.of_properties(unit, shown.properties if shown is not None else {})
     if not complaint and (unit_result.unknown or unit_result.exit_code == 0):
         return CallResult(True, msg("workflow succeeded"), None, call_time)

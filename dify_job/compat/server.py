@@ -1,4 +1,4 @@
-"""One request in, one answer out, over a connected socket, with a limit on every wait; then it is closed."""
+"""Serve one request on a connected socket, with a limit on every wait, and close the socket."""
 
 import contextlib
 import socket
@@ -12,10 +12,13 @@ from ..messages.message import msg
 from ..system.json_text import dumps
 from .http_request import HttpError, Request, end_of_head, read_head
 
-_HEAD_TIMEOUT = 5.0  # seconds for the whole head, however it drips
+_HEAD_TIMEOUT = 5.0  # seconds for the complete head, however slowly it arrives
 _BODY_TIMEOUT = 5.0
 _WRITE_TIMEOUT = 10.0
-_LINGER = (1.0, 1024 * 1024)  # seconds and bytes that are read and dropped, so that the answer is not reset
+_LINGER = (
+    1.0,
+    1024 * 1024,
+)  # limits, in seconds and bytes, of input that is discarded so that TCP does not reset the answer
 _CHUNK = 4096
 _FIELDS = {
     "Connection": "close",
@@ -27,7 +30,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back."""
+    """The response."""
 
     status: int
     body: bytes
@@ -49,7 +52,7 @@ def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
 
 
 def error_answer(refused: HttpError) -> Answer:
-    """Return the answer to a request that is refused, in the original's form: success and message.
+    """Return the answer to a rejected request in the form of the original system: success and message.
 
     Args:
         refused: The error.
@@ -63,12 +66,12 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
 
     Args:
         connection: A connected socket. What comes after the first request is never read.
-        admit: Returns what answers; raises HttpError before a byte is read, so that nobody without access can
-            make others wait.
+        admit: Returns the request handler. Raises HttpError for a peer without access, before anything is
+            read.
 
     Returns:
-        The request's method and path, the status of the answer (0 where the peer was gone), and why it was
-        refused or None.
+        Method and path of the request, status of the answer (0 if the peer disconnected), and the reason of a
+        rejection or None.
     """
     asked, bodiless, why = "-", False, None
     try:
@@ -88,7 +91,7 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
 
 
 def reject(connection: socket.socket, refused: HttpError) -> None:
-    """Refuse a connection before anything of it is read, without a wait: who may not ask costs nothing.
+    """Reject a connection without reading from it and without waiting.
 
     Args:
         connection: the accepted connection, which is closed.
@@ -99,7 +102,7 @@ def reject(connection: socket.socket, refused: HttpError) -> None:
         connection.setblocking(False)
         connection.send(_head_of(answer) + answer.body)
         connection.shutdown(socket.SHUT_WR)
-        connection.recv(_LINGER[1])  # what has come already; unread, it would take the answer back
+        connection.recv(_LINGER[1])  # unread input would make TCP reset the answer
     connection.close()
 
 
@@ -137,7 +140,7 @@ def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None
 
 
 def _head_of(answer: Answer) -> bytes:
-    """Status line and fields."""
+    """Return the status line and the fields."""
     fields = _FIELDS | {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))} | answer.fields
     lines = [f"HTTP/1.1 {answer.status} {responses[answer.status]}"]
     lines += [f"{name}: {value}" for name, value in fields.items()]

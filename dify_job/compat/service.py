@@ -1,7 +1,7 @@
-"""The original system's names for Python programs: call now, start and stop the schedule, ask how it does.
+"""The original system's Python functions: run now, start and stop the schedule, query its status.
 
-There is no daemon behind them: the schedule is the operating system's, as `dify-job install` installs it, so
-the program that started it can end, and a reboot changes nothing.
+They use no daemon: `dify-job install` installs the schedule in the operating system, so it continues after
+the calling program has ended and after a reboot.
 """
 
 import asyncio
@@ -39,9 +39,9 @@ _MAX_HOURS = 24 * 366
 
 
 class SchedulerStatus(dict[str, Any]):
-    """The original's dict, for callers that index, print or encode it; its four values are attributes, too.
+    """The original system's dict; its four values are attributes, too.
 
-    running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known.
+    running: the schedule is enabled. next_run_time: RFC 3339 with offset; None if unknown.
     """
 
     running: bool
@@ -55,7 +55,7 @@ class SchedulerStatus(dict[str, Any]):
         Args:
             running: Whether the schedule starts the job.
             job_name: The job.
-            next_run_time: RFC 3339 with offset; None where none is known.
+            next_run_time: RFC 3339 with offset; None if unknown.
             message: In English.
         """
         super().__init__(running=running, job_name=job_name, next_run_time=next_run_time, message=message)
@@ -81,7 +81,7 @@ async def manual_call_dify(
         The result, with success, message, response_data and call_time.
     """
     events = EventQueue()
-    # A thread of its own: long runs must not take those of the loop, which looks up names with them.
+    # Not a thread of the loop's pool: long runs would occupy it, and the loop resolves names with it.
     threads = ThreadPoolExecutor(1, "dify-job")
     context = RunContext(time.monotonic(), events)
     run = partial(run_workflow, job, inputs, config=config, context=context)
@@ -170,7 +170,7 @@ def checked_hours(hours: int) -> int:
         hours: A whole number from 1.
 
     Raises:
-        JobError: (rejected) It is none.
+        JobError: (rejected) The value is no such number.
     """
     if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MAX_HOURS:
         raise JobError(
@@ -193,13 +193,13 @@ def _config(given: str | Path | None) -> Config:
 
 
 def _installed(name: str) -> tuple[tuple[Backend, InstalledJob] | None, JobError | None]:
-    """The caller's own installation of a job, and why there can be one that is not seen."""
+    """Return the caller's installation of a job, and why an installation may be hidden."""
     found, scheduler_error = find_jobs(visible("auto", chosen_scope(None).value), (name,))
     return (found[0] if found else None), scheduler_error
 
 
 def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetime | None:
-    """Return the next run by the schedule in the config that the installation names: cron has none."""
+    """Compute the next run from the configuration that the installation names, because cron reports none."""
     try:
         job: Job = pick(load_config(Path(one.source)), name)
     except JobError:
