@@ -48,7 +48,7 @@ class Document(NamedTuple):
     def line_of(self, path: tuple[str, ...]) -> int | None:
         """Return the line of a key, or of the nearest table above it; None where there is none.
 
-        Good enough for people: a key inside an inline table has the line of the table.
+        A key inside an inline table has the line of the table.
         """
         found: dict[tuple[str, ...], int] = {}
         for number, key in _keys_in(self.text):
@@ -58,7 +58,7 @@ class Document(NamedTuple):
 
     @property
     def is_companion(self) -> bool:
-        """True for a managed file about a job that a person's file declares."""
+        """Return True for a managed file about a job that a user's file declares."""
         return _is_companion(self.text, {key for _, key in _keys_in(self.text)})
 
     def place(self, path: tuple[str, ...]) -> str:
@@ -68,14 +68,14 @@ class Document(NamedTuple):
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the first that is named or exists: --config, $DIFY_JOB_CONFIG, the user's, the system's.
+    """Return the first configuration of: --config, $DIFY_JOB_CONFIG, the user's file, the system's file.
 
     Args:
         path: From --config.
         environ: The variables of the process.
 
     Raises:
-        JobError: What is named does not exist (config).
+        JobError: The named file does not exist (config).
     """
     named = path or (Path(environ["DIFY_JOB_CONFIG"]) if environ.get("DIFY_JOB_CONFIG") else None)
     if named is not None:
@@ -87,13 +87,13 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             )
         return named
     own = config_home(environ) / "dify-job/config.toml"
-    if _is_there(own, unseen=False):  # HOME can be another user's, as under `su`
+    if _is_there(own, unseen=False):  # HOME can be the home of another user, as under `su`
         return own
     return _SYSTEM_CONFIG if _is_there(_SYSTEM_CONFIG, unseen=True) else None
 
 
 def is_found(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether commands find a configuration that nobody names.
+    """Return whether commands find this configuration without --config.
 
     Args:
         path: The configuration.
@@ -107,7 +107,7 @@ def is_found(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def _is_there(path: Path, *, unseen: bool) -> bool:
-    """Return whether there is such a file; `unseen` where the caller may not see it."""
+    """Return whether the file exists; `unseen` if the caller cannot access its directory."""
     try:
         return path.exists()
     except OSError:
@@ -118,7 +118,7 @@ def read_documents(path: Path) -> tuple[list[Document], list[BrokenFile]]:
     """Read the file and config.d/*.toml next to it.
 
     Returns:
-        The documents in the order in which they are merged, and the files of config.d that cannot be used.
+        The documents in merge order, and the files of config.d that cannot be used.
 
     Raises:
         JobError: The file itself cannot be used, or the directory config.d cannot be read.
@@ -139,7 +139,7 @@ def read_documents(path: Path) -> tuple[list[Document], list[BrokenFile]]:
 
 
 def valid_name(job: str) -> bool:
-    """Return whether a name can stand in those of units, crontabs, journal fields and Kubernetes objects."""
+    """Return whether a name is valid in units, crontabs, journal fields and Kubernetes objects."""
     return _NAME.fullmatch(job) is not None
 
 
@@ -149,13 +149,13 @@ def table_in(value: Any) -> Mapping[str, Any]:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """Return the end of a sentence that names the known word nearest to one; empty where none is near."""
+    """Return `; did you mean ...` with the most similar known word; empty if no word is similar."""
     close = difflib.get_close_matches(word, known, 1)
     return msg("; did you mean {close}?", close=close[0]) if close else ""
 
 
 def _config_d_files(directory: Path) -> list[Path]:
-    """The files of config.d; those with a leading dot are of editors, archives and version control."""
+    """Return the files of config.d. Editors, archives and version control write those with a leading dot."""
     try:
         names = [entry.name for entry in directory.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -181,14 +181,14 @@ def _read_part(path: Path) -> Document | BrokenFile:
             content = file.read(_MAX_SIZE)
             return _parsed(path, file, content)
     except OSError as error:
-        is_empty = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # a link to nothing, a socket
+        is_empty = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # a dangling link, or a socket
         return BrokenFile(path, unreadable(msg("configuration file"), path, error), for_all=not is_empty)
     except JobError as error:
         return _broken_file(path, error, content.decode(errors="replace").removeprefix(_BOM))
 
 
 def _broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
-    """A file of config.d with a mistake; its text, TOML or not, shows which jobs need it."""
+    """Return a file of config.d with an error; its text, TOML or not, shows which jobs need it."""
     keys = {key for _, key in _keys_in(text)}
     jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) >= 2)
     return BrokenFile(
@@ -202,7 +202,7 @@ def _broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
 
 
 def _is_companion(text: str, keys: Iterable[tuple[str, ...]]) -> bool:
-    """Return whether a text is that of a managed file; one with an address is the whole job."""
+    """Return whether a text is that of a companion file; a file with a base URL is a complete job."""
     return text.startswith(_MANAGED) and not any(key[2:] == ("base_url",) for key in keys)
 
 
@@ -244,7 +244,7 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
             msg("the configuration file {path} cannot be used: {error}", path=path, error=error),
             VALIDATE,
         ) from None
-    except ValueError as error:  # tomllib's own, or a number of more than 4,300 digits
+    except ValueError as error:  # an error of tomllib, or a number with more than 4,300 digits
         bare = str(error).startswith(("Invalid value", "Expected newline"))
         raise JobError(
             Outcome.CONFIG,
@@ -268,7 +268,7 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
             yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
     for name, table in table_in(document.data.get("jobs")).items():
         if document.is_companion:
-            continue  # of a job that another file has, or had
+            continue  # another file declares the job, or did so earlier
         if not valid_name(name):
             yield (
                 msg(
@@ -283,7 +283,7 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
 
 
 def _keys_in(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The line and whole path of each table and key that begins a line."""
+    """Yield line and full path of each table and key that begins a line."""
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(_HEADER, line):

@@ -1,8 +1,7 @@
 r"""The job `default` from environment variables and .env files.
 
-The grammar is that of python-dotenv, nothing expanded, and lines of other programs are passed over. Where
-python-dotenv would change what was written, the text stays: an escape in double quotes that it does not know,
-and the `\n` of a Windows path.
+The grammar is that of python-dotenv without expansion; lines of other programs are ignored. Two cases differ:
+unknown escapes in double quotes, and the `\n` of a Windows path, stay as they are written.
 """
 
 import codecs
@@ -29,8 +28,8 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MAX_SIZE = 1024 * 1024  # bytes
 _HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
-# Patterns are compiled on first use: most jobs have a config file. This one takes one variable, or one line
-# that sets none. A quote that is not closed, or has text after it, stands within its line.
+# Patterns are compiled on first use, because most jobs have a configuration file. This one matches one
+# # variable, or one line without a variable. A quote that is not closed, or has text after it, ends there.
 _ENTRY = r"""(?x)
     [^\S\r\n]* (?:export[^\S\r\n]+)? (?:'(?P<quoted_name>[^'\r\n]*)' | (?P<name>[^=\#'\s]+)) [^\S\r\n]* =
     (?: [^\S\r\n]* (?: "(?P<double>(?:[^"\\]|\\[\s\S])*)" | '(?P<single>[^']*)' ) [^\S\r\n]* (?:\#[^\r\n]*)?
@@ -47,7 +46,7 @@ _DRIVE_ESCAPE = r"\\([\"\\])"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "'": "'", "$": "$", "`": "`"}
 
 
-# Name to value, or to what is wrong with the line in an env file.
+# Name to value, or to the error of the line in an env file.
 Variables = Mapping[str, str | ValueError]
 
 
@@ -55,12 +54,12 @@ class Environment(NamedTuple):
     """The job `default` as the environment and an env file set it.
 
     Attributes:
-        values: Key of a job to its text; `every` has its unit.
-        origins: Where each of the values comes from.
-        key: Where the API key comes from.
-        auto_start: Whether install enables the schedule; None where nothing says so.
+        values: Settings by name, as text; `every` has its unit.
+        origins: The origin of each value.
+        key: The source of the API key.
+        auto_start: Whether install enables the schedule; None if no variable sets it.
         files: The env file, if one was read.
-        warnings: About what was not used.
+        warnings: Warnings about ignored variables.
     """
 
     values: Mapping[str, str]
@@ -72,7 +71,7 @@ class Environment(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """The variables of one place; where: a file, empty for the environment."""
+    """The variables of one source. where: the path of the file; empty for the environment."""
 
     source: Source
     variables: Variables
@@ -82,7 +81,7 @@ class _Place(NamedTuple):
         return bool(self.variables.get(name))
 
     def get(self, name: str) -> str:
-        """Return the value, or an empty text. Raises JobError (config) where its line cannot be read."""
+        """Return the value, or an empty text. Raises JobError (config) if its line cannot be read."""
         value = self.variables.get(name, "")
         if isinstance(value, ValueError):
             raise JobError(
@@ -110,7 +109,7 @@ class _Place(NamedTuple):
 def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:
     """Read the job `default`: a named env file over the environment over ./.env.
 
-    The key and the base URL always come from one place: a stored key never goes to an address from another.
+    The key and the base URL always come from the same source, so no key goes to an address of another source.
 
     Args:
         env_file: From --env-file. None for ./.env, which is read only if others cannot write it.
@@ -167,7 +166,7 @@ def _hours(text: str, origin: Origin) -> str:
 
 
 def _unused_warnings(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
-    """Warnings of addresses that stand where the key does not."""
+    """Yield warnings about base URLs from other sources than the key's."""
     for place in places:
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
             yield (
@@ -181,11 +180,11 @@ def _unused_warnings(places: Sequence[_Place], owner: _Place | None, base_url: s
 
 
 def _default_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
-    """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
+    """Read ./.env; permissions and content come from one descriptor, because others may replace the file."""
     path = absolute(Path(".env"))
     try:
         with OpenedFile(path) as file:
-            if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so
+            if stat.S_ISDIR(file.status.st_mode):  # a virtual environment can have this name
                 return None, {}
             fault = file_error(path, file.status, file.descriptor, private=False) or link_error(path)
             if fault is None:
@@ -234,14 +233,14 @@ def _auto_start(place: _Place | None) -> bool | None:
 
 
 def parse_dotenv(content: bytes | str) -> Variables:
-    """Read an env file; what is not NAME=VALUE is passed over.
+    """Parse an env file; lines that are not NAME=VALUE are ignored.
 
     Args:
-        content: UTF-8, or UTF-16 as editors of Windows write it. Other bytes spoil only their own values.
+        content: UTF-8, or UTF-16 as Windows editors write it. Other bytes affect only their own values.
 
     Returns:
-        Name to value; the last of two lines for one name counts. Instead of a value that is cut off or not
-        UTF-8 stands what is wrong with it.
+        Name to value; the last of two lines for one name counts. A value that is truncated or not UTF-8 is
+        replaced by its error.
     """
     text = _decoded(content) if isinstance(content, bytes) else content
     text = text.removeprefix("\ufeff")

@@ -1,4 +1,4 @@
-"""Find the configuration, merge its layers, and give frozen jobs with the origin of each value."""
+"""Find the configuration, merge its layers, and return frozen jobs with the origin of each value."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _BUILT_IN = Origin(Source.BUILT_IN)
 
 
 class _Layer(NamedTuple):
-    """One table of a document, raw; below: its path."""
+    """One table of a document. below: the path of the table."""
 
     values: Mapping[str, Any]
     document: Document
@@ -51,20 +51,20 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     with_lines: bool = False,
 ) -> Config:
-    """Read all jobs: flags over the job's table over [defaults] over built in.
+    """Read all jobs. Flags override the job's table, which overrides [defaults] and built-in values.
 
     Args:
         path: From --config.
-        env_file: From --env-file: the job `default` of that file, even where there is a config file.
+        env_file: From --env-file: reads the job `default` from that file instead of a configuration.
         environ: The variables of the process.
-        flags: Keys of a job as their options gave them.
-        with_lines: Give origins line numbers, which `config show` wants and a run does not need.
+        flags: Settings from options.
+        with_lines: Add line numbers to origins, for `config show`.
 
     Returns:
-        The jobs; one with a mistake, and one that a broken file of config.d speaks of, is in `broken`.
+        The jobs; `broken` has the jobs with an error, and those that a broken file of config.d concerns.
 
     Raises:
-        JobError: The configuration has a mistake, and no job can be used; it names every mistake.
+        JobError: No job can be used; the error lists every mistake.
     """
     found = None if env_file is not None and path is None else find_config(path, environ)
     if found is None:
@@ -114,8 +114,8 @@ def pick(config: Config, name: str | None) -> Job:
         name: The job; None for the only one.
 
     Raises:
-        JobError: Usage where one of several must be named; config for a name that is not there, or for a job
-            that cannot be used.
+        JobError: (usage) There are several jobs and no name; (config) the job does not exist or cannot be
+            used.
     """
     if not config.names:
         raise JobError(
@@ -171,14 +171,14 @@ def _no_such_job(config: Config, name: str) -> JobError:
 
 
 def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
-    """Return the named jobs, each once, or every job where none is named.
+    """Return the named jobs, each once, or all jobs without names.
 
     Args:
         config: All jobs.
         names: The jobs.
 
     Raises:
-        JobError: A named job cannot be used; or none is named and something in the configuration is broken.
+        JobError: A named job cannot be used; or, without names, the configuration has an error.
     """
     if config.errors and not any(names):
         raise _join_errors(config.errors)
@@ -186,14 +186,14 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
 
 
 def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
-    """Return the named jobs, each once, or those that can be used where none is named.
+    """Return the named jobs, each once, or all usable jobs without names.
 
     Args:
         config: All jobs.
         names: The jobs.
 
     Raises:
-        JobError: A named job cannot be used, or there is none at all.
+        JobError: A named job cannot be used, or there is no usable job.
     """
     named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
     return named or list(config.jobs.values()) or [pick(config, None)]
@@ -211,7 +211,7 @@ def _job_names(documents: Sequence[Document], broken_files: Sequence[BrokenFile]
 
 
 def _layers(name: str, documents: Sequence[Document]) -> list[_Layer]:
-    """The tables that say something about a job, each over those before it."""
+    """Yield the tables with settings of a job; each overrides those before it."""
     tables = [(document, table_in(document.data.get("jobs"))) for document in documents]
     return [
         *(_Layer(table_in(each.data.get("defaults")), each, ("defaults",)) for each in documents),
@@ -266,7 +266,7 @@ def _build(
     base: Path,
     key: KeySource | None = None,
 ) -> Job:
-    """Return the job; base: where relative paths begin; key: where nothing below names one."""
+    """Return the job. base: the start of relative paths; key: the key source if no layer names one."""
     _check_flags(flags, given)
     given = merge_layers(given, flags)
     values = {setting: FIELDS[setting](value) for setting, value in given.items()}
@@ -278,7 +278,7 @@ def _build(
     schedule = ScheduleConfig(
         **{field: values.pop(field) for field in {*ScheduleConfig._fields} & values.keys()}
     )
-    there = absolute(base)  # timers run in no other directory
+    there = absolute(base)  # timers do not run in the working directory
     file, encrypted = (place and there / place for place in (key.file, key.encrypted))
     job = Job(
         name=name,
@@ -336,6 +336,6 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
 
 def _json(text: str) -> Any:
     try:
-        return json_text.loads(text, strict=False)  # a line end within a text, as env files have it
+        return json_text.loads(text, strict=False)  # env files can have a line end within a string
     except ValueError as error:
         raise ValueError(msg("{setting} is not JSON: {error}", setting=THE_VALUE, error=error)) from None

@@ -1,7 +1,7 @@
-"""The files that install and `secret set` write next to a person's config, which itself is never edited.
+"""Managed files next to a user's configuration, which itself is never edited.
 
-config.d/JOB.settings.toml has what flags of install set, what install took from an env file, and the place of
-the key. A key that has no file of its own is in credentials/JOB.key.
+`install` and `secret set` write them. config.d/JOB.settings.toml has settings from flags of install, settings
+from an env file, and the path of the key. A key without a file of its own is in credentials/JOB.key.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
     "# What dify-job install took from flags or a .env file is in config.d/.\n"
 )
-# Files of earlier versions, in the order in which they were merged, and the one that replaces them.
+# Files of earlier versions in their merge order, and the file that replaces them.
 _SUFFIXES = (".job", ".key", ".schedule", ".settings")
 _STORED = "# dify-job secret set stored the key; uninstall leaves it.\n"
 
 
 def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the config file that a scope has where none was named.
+    """Return the default configuration file of a scope.
 
     Args:
-        system: True for the scope of the machine.
+        system: True for the system scope.
         environ: The variables of the process.
     """
     if system:
@@ -46,7 +46,7 @@ def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Pa
 
 
 def key_path(config_path: Path, job: str) -> Path:
-    """Return the file for the key of a job that names no file of its own.
+    """Return the path for the key of a job without api_key_file.
 
     Args:
         config_path: The config file.
@@ -66,7 +66,7 @@ def settings_path(config_path: Path, job: str) -> Path:
 
 
 def key_file(config_path: Path, job: str, key: Secret) -> FileChange:
-    """Return the file of a key, for its owner alone.
+    """Return the change that writes a key to a private file.
 
     Args:
         config_path: The config file.
@@ -82,24 +82,24 @@ def key_file(config_path: Path, job: str, key: Secret) -> FileChange:
 
 
 def stub(config_path: Path) -> FileChange:
-    """Return an empty config for --config to name, where there was none."""
+    """Return the change that creates an empty configuration for --config."""
     return _change(config_path, _STUB.encode())
 
 
 def settings_files(
     config_path: Path, job: str, values: Mapping[str, Any], *, whole: bool = False, stored: bool = False
 ) -> tuple[FileChange, ...]:
-    """Return the companion file of a job with more settings, and the removal of files of earlier versions.
+    """Return the changes that add settings to a job's companion file and remove files of earlier versions.
 
     Args:
         config_path: The config file.
         job: The job.
-        values: Settings as a config file has them; they override what the companion says.
-        whole: They are the whole job, so that nothing else in the companion counts.
-        stored: They name a key that `secret set` stored.
+        values: Settings in the form of a configuration file; they override those of the companion.
+        whole: The settings are the complete job and replace the companion.
+        stored: The settings name a key that `secret set` stored.
 
     Raises:
-        JobError: A file at its place is not managed, or was edited by hand (config).
+        JobError: The existing file is not managed, or was edited by hand (config).
     """
     seen = {path: file_status(path, job) for path in _places(config_path, job)}
     companion = settings_path(config_path, job)
@@ -128,7 +128,7 @@ def settings_files(
 
 
 def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
-    """Return what of a job's managed files goes when it is uninstalled; a key of `secret set` stays.
+    """Return the changes that remove a job's managed files at uninstall; a key of `secret set` stays.
 
     Args:
         config_path: The config file.
@@ -149,7 +149,7 @@ def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
 
 
 def remove_leftovers(config_path: Path) -> None:
-    """Remove directories that are empty, and then a config that install made and in which nobody wrote."""
+    """Remove empty directories, and a configuration that install created and nobody edited."""
     with contextlib.suppress(OSError):
         (config_path.parent / "credentials").rmdir()
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -173,7 +173,7 @@ def _has_stored_key(seen: Mapping[Path, FileStatus]) -> bool:
 
 
 def _settings(files: Iterable[FileStatus], job: str) -> dict[str, Any]:
-    """Return what managed files say together; those that an edit made unreadable say nothing."""
+    """Return the merged settings of managed files; files that an edit made unreadable are ignored."""
     tables: list[dict[str, Any]] = []
     for status in files:
         with contextlib.suppress(ValueError, LookupError, RecursionError):

@@ -11,7 +11,7 @@ from ..messages.message import msg
 
 
 class Secret:
-    """A value that never shows itself: not in repr, str, format or a traceback."""
+    """A value that repr, str, format and tracebacks never show."""
 
     __slots__ = ("_value",)
 
@@ -19,11 +19,11 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value itself, for the one place that sends or stores it."""
+        """Return the value, for code that sends or stores it."""
         return self._value
 
     def masked(self) -> str:
-        """Return `app-…abcd`: enough to distinguish two keys, too little to use."""
+        """Return `app-…abcd`, which distinguishes keys without revealing them."""
         return f"{self._value[:4]}…{self._value[-4:]}" if len(self._value) >= 16 else "…"
 
     def __repr__(self) -> str:
@@ -39,7 +39,7 @@ class Secret:
 
 
 class Source(StrEnum):
-    """Where a value came from."""
+    """The kind of source of a value."""
 
     BUILT_IN = msg("built in")
     FILE = "file"
@@ -49,7 +49,7 @@ class Source(StrEnum):
 
 
 class Origin(NamedTuple):
-    """Source of one value: `where` is a path, a variable's name or a flag; `line` counts from 1."""
+    """The source of one value. where: a path, a variable's name or a flag; line: counts from 1."""
 
     source: Source
     where: str = ""
@@ -63,10 +63,10 @@ class Origin(NamedTuple):
 
 
 class KeySource(NamedTuple):
-    """Where the API key is to be read, not the key: `status` and `next` never touch it.
+    """The source of the API key, without the key: `status` and `next` never read it.
 
-    At most one of file, encrypted, env and inline is set; where none is, a systemd credential alone can give
-    it. encrypted: by systemd-creds(1). inline: a key that stood in the environment or in an env file.
+    At most one of file, encrypted, env and inline is set; without any, only a systemd credential has the
+    key. encrypted: a file of systemd-creds(1). inline: a key from the environment or an env file.
     """
 
     file: Path | None = None
@@ -84,17 +84,17 @@ class RetryPolicy(NamedTuple):
 
 
 class Downloads(NamedTuple):
-    """Files that a workflow returns, fetched next to the output file; max_size: bytes of one file."""
+    """Limits of files that a workflow returns. max_size: bytes of one file."""
 
     max_files: int = 20
     max_size: int = 100_000_000
 
 
 class Output(NamedTuple):
-    """What to write where after a run that succeeded.
+    """The output file of a successful run.
 
-    file: a path or template as written. select: a path in the run; without it the whole result is written.
-    format: "text" writes a text as it is, "json" quotes it. mode: of the file; None leaves it to the umask.
+    file: a path or template as written. select: a path in the run; without it the complete result is written.
+    format: "text" writes a string without quotes, "json" quotes it. mode: permissions; None uses the umask.
     """
 
     file: str | None = None
@@ -109,9 +109,9 @@ JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
 
 
 class Expectation(NamedTuple):
-    """What must hold at a path of the run, besides that there is something; all that is set must.
+    """The assertions on the value at a path of the run, which must exist. All that are set must hold.
 
-    equals: empty, or the one value wanted. regex: to be found in the text there. type: of JSON, one of them.
+    equals: empty, or the expected value. regex: a pattern that the text must match. type: allowed JSON types.
     """
 
     nonempty: bool = False
@@ -124,7 +124,7 @@ URL_FILE = "apprise-url-from-file:"
 
 
 class Notify(NamedTuple):
-    """Whom to notify: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
+    """Notifications. healthchecks: a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
 
     healthchecks: str | None = None
     on_failure: tuple[str, ...] = ()
@@ -144,13 +144,13 @@ def file_of(name: str) -> Path:
 
 
 class Metrics(NamedTuple):
-    """Where to leave figures of the last run; textfile: for Prometheus's node_exporter."""
+    """Metrics of the last run. textfile: the file for Prometheus's node_exporter."""
 
     textfile: Path | None = None
 
 
 class ScheduleConfig(NamedTuple):
-    """When the job runs, as written; at most one of every, calendar and cron is set. Seconds throughout."""
+    """The schedule as written; at most one of every, calendar and cron is set. Durations in seconds."""
 
     every: float | None = None
     calendar: tuple[str, ...] = ()
@@ -162,19 +162,19 @@ class ScheduleConfig(NamedTuple):
 
     @property
     def has_time(self) -> bool:
-        """True where it has a time at all."""
+        """True if every, calendar or cron is set."""
         return self.every is not None or bool(self.calendar) or self.cron is not None
 
 
-_ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, where it is not set
+_ORIGINAL_EVERY = 3600.0  # the default of SCHEDULER_INTERVAL_HOURS in the original system
 
 
 class Job(NamedTuple):
-    """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds.
+    """One job with all settings merged. Durations in seconds.
 
     Attributes:
         files: Paths and addresses by the name of their input.
-        headers: Request header to its value, or to the file that holds it.
+        headers: Header name to value, or to the file with the value.
     """
 
     name: str
@@ -211,21 +211,21 @@ class Job(NamedTuple):
 
     @property
     def times(self) -> ScheduleConfig:
-        """When it runs: as configured, else as the original system does."""
+        """The configured schedule, otherwise the interval of the original system."""
         return self.schedule if self.schedule.has_time else self.schedule._replace(every=_ORIGINAL_EVERY)
 
 
 def header_files(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:
-    """Return the files with values of request headers, each once.
+    """Return the files with header values, each once.
 
     Args:
-        headers: Request header to its value, or to the file that holds it.
+        headers: Header name to value, or to the file with the value.
     """
     return tuple(dict.fromkeys(value for value in headers.values() if isinstance(value, Path)))
 
 
 def local_files(files: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:
-    """Return the files of this machine that `files` names; of a template the directory that is constant.
+    """Return the local files of `files`; for a template, its constant directory.
 
     Args:
         files: Paths and addresses by the name of their input.
@@ -235,7 +235,7 @@ def local_files(files: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:
 
 
 def constant_parent(output: str) -> Path | None:
-    """Return the directory of a file as far as it is no template; None for one in the state directory.
+    """Return the constant part of the directory of a file; None for a file in the state directory.
 
     Args:
         output: The path of the file, as written.
@@ -253,8 +253,8 @@ class BrokenFile(NamedTuple):
     Attributes:
         path: The file.
         error: What is wrong with it.
-        declares: The jobs that have a table in it.
-        for_all: It may say something about every job, as one with [defaults] does.
+        declares: The jobs with a table in the file.
+        for_all: The file may concern every job, for example because it has [defaults].
     """
 
     path: Path
@@ -263,7 +263,7 @@ class BrokenFile(NamedTuple):
     for_all: bool = False
 
     def is_for(self, job: str) -> bool:
-        """Return whether a job needs the file: it is named after the job, or speaks of it."""
+        """Return whether a job needs the file, by its name or its tables."""
         return self.for_all or job in self.declares or job == self.path.name.partition(".")[0]
 
 
@@ -271,13 +271,13 @@ class Config(NamedTuple):
     """All jobs and the files they came from.
 
     Attributes:
-        path: The config file; None where there is none at all.
+        path: The configuration file; None if none exists.
         files: Every file that was read.
         jobs: The jobs that can be used, by name.
         broken: The error of each job that cannot be used, by its name.
-        broken_files: The files of config.d that cannot be used; jobs may stand in them that nobody sees.
-        errors: Everything that is wrong, each mistake once.
-        auto_start: What AUTO_START_SCHEDULER of an env file said.
+        broken_files: The files of config.d that cannot be used; they may declare more jobs.
+        errors: All errors, each once.
+        auto_start: The value of AUTO_START_SCHEDULER in an env file.
         warnings: For the log.
     """
 

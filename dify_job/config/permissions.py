@@ -1,4 +1,4 @@
-"""Ownership and permission checks on configuration and key files, made on the opened file."""
+"""Check owner and permissions of configuration and key files, on the opened file."""
 
 import grp
 import os
@@ -21,14 +21,14 @@ _ACL = "system.posix_acl_access"
 def file_error(
     path: Path, opened: os.stat_result, place: int | Path, *, private: bool, user: int | None = None
 ) -> str | None:
-    """Say what is wrong with an opened file.
+    """Return the error of an opened file with unsafe owner or permissions.
 
     Args:
         path: Its name, for the message.
-        opened: What fstat gave for it.
-        place: Its descriptor or path, to ask for an access control list.
-        private: Other users must not read it either.
-        user: One more user who may own it, such as the `run_as` of a job that root reads.
+        opened: The result of fstat.
+        place: The descriptor or path, for reading the access control list.
+        private: Other users must not be able to read the file.
+        user: A further permitted owner, such as the `run_as` user of a job that root reads.
 
     Returns:
         The message, or None.
@@ -41,7 +41,9 @@ def file_error(
         )
     if _open_to_others(opened, place) & stat.S_IWOTH:
         return msg("{path} can be changed by other users", path=path)
-    if private and opened.st_mode & _OTHERS_READ:  # as ssh(1): no group reads a private file
+    if (
+        private and opened.st_mode & _OTHERS_READ
+    ):  # like ssh(1): a private file must not be readable by a group
         return msg("{path} can be read by other users", path=path)
     return None
 
@@ -50,10 +52,10 @@ def unreadable(what: str, path: Path, error: OSError, hint: str | None = None) -
     """Return the error for a file or directory that cannot be read.
 
     Args:
-        what: What it is, such as "env file".
+        what: The kind of file, such as "env file".
         path: The file or directory.
-        error: What opening or reading it raised.
-        hint: What fixes it, where that is more than to look at owner and mode.
+        error: The error of opening or reading it.
+        hint: The fix; None suggests checking owner and mode.
     """
     return JobError(
         Outcome.CONFIG,
@@ -63,7 +65,7 @@ def unreadable(what: str, path: Path, error: OSError, hint: str | None = None) -
 
 
 def link_error(path: Path) -> str | None:
-    """Say what is wrong with the name itself: the owner of a link chooses what is read through it."""
+    """Return the error of a symbolic link: its owner chooses the file that is read."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
         return msg(
@@ -75,11 +77,11 @@ def link_error(path: Path) -> str | None:
 
 
 def directories_error(path: Path, *, user: int | None = None) -> str | None:
-    """Find the first directory above a file in which others can replace it; sticky ones are fine.
+    """Return the error of the first directory in which others can replace the file; sticky ones are safe.
 
     Args:
         path: The file; neither it nor its directories need exist.
-        user: One more user who may own the directories, because the file is theirs.
+        user: A further permitted owner of the directories, because the file belongs to that user.
 
     Returns:
         The message, or None.
@@ -88,7 +90,7 @@ def directories_error(path: Path, *, user: int | None = None) -> str | None:
 
 
 def check_secret_path(path: Path) -> None:
-    """Raise JobError (config) where others could replace a key that is stored at a path."""
+    """Raise JobError (config) if others could replace a key that is stored at a path."""
     target = path.resolve()
     if (fault := directories_error(target)) is None:
         return
@@ -109,15 +111,15 @@ def check_secret_path(path: Path) -> None:
 
 
 def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
-    """Return what makes a refused file acceptable, judged by its state now.
+    """Return the fix for a rejected file, based on its current state.
 
-    Nothing is taken from its owner: a file in the home of another user is copied, and what a container
-    runtime mounts is mounted otherwise.
+    The fix never changes the owner: it copies a file from the home of another user, and changes the mount
+    options of a file that a container runtime mounts.
 
     Args:
-        path: The file that was refused.
-        private: True for a file that others must not even read.
-        user: One more user who may own it.
+        path: The rejected file.
+        private: True for a file that others must not be able to read.
+        user: A further permitted owner.
     """
     given, is_secret, found, me = path, private, path.stat(), os.geteuid()
     if _is_mounted_secret(path):
@@ -151,7 +153,7 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
 
 
 def _is_mounted_secret(path: Path) -> bool:
-    """True for what a container runtime mounted: its modes are not for the container to change."""
+    """Return True for a mount of a container runtime: a container cannot change its mode."""
     where = path.resolve()
     try:
         read_only = bool(os.statvfs(where).f_flag & os.ST_RDONLY)
@@ -161,7 +163,7 @@ def _is_mounted_secret(path: Path) -> bool:
 
 
 def _is_in_home_of_other(path: Path, owner: int) -> bool:
-    """True for a file or directory in the home of a user other than the caller."""
+    """Return True for a path in the home of another user than the caller."""
     try:
         home = Path(pwd.getpwuid(owner).pw_dir)
     except KeyError:
@@ -170,7 +172,7 @@ def _is_in_home_of_other(path: Path, owner: int) -> bool:
 
 
 def check_ca_file(path: Path | None) -> None:
-    """Raise JobError (config) where the certificates cannot be read, before any call needs them."""
+    """Raise JobError (config) if the CA file cannot be read, before any call needs it."""
     if path is None:
         return
     try:
@@ -202,10 +204,10 @@ def _directory_error(directory: Path, user: int | None) -> str | None:
 
 
 def _open_to_others(found: os.stat_result, place: int | Path) -> int:
-    """What users besides the owner and root may do, as the mode bits of others.
+    """Return the access of users other than owner and root, as the mode bits of others.
 
     The group's bits count, unless the group is private to the owner (user private groups, Debian's default
-    with umask 002). With an access control list they are its mask, and somebody else may stand in the list.
+    with umask 002). With an access control list, they are its mask, and the list may name other users.
     """
     group = (found.st_mode & stat.S_IRWXG) >> 3
     if group & ~found.st_mode and _is_private(found.st_gid, found.st_uid) and not _has_acl(place):
@@ -214,10 +216,10 @@ def _open_to_others(found: os.stat_result, place: int | Path) -> int:
 
 
 def _is_private(gid: int, owner: int) -> bool:
-    """True where nobody but the owner, root and the caller is in a group.
+    """Return True if a group has no members other than the owner, root and the caller.
 
-    A directory service need not list all users with this primary group, so the owner's own primary group must
-    also bear the owner's name.
+    A directory service may not list all users with this primary group, so the owner's primary group must also
+    have the owner's name.
     """
     allowed = {0, owner, os.geteuid()}
     try:
@@ -226,7 +228,7 @@ def _is_private(gid: int, owner: int) -> bool:
         if members - allowed:
             return False
         account = pwd.getpwuid(owner)
-    except KeyError:  # a group, a member or an owner that nobody knows
+    except KeyError:  # an unknown group, member or owner
         return False
     if account.pw_gid == gid and account.pw_name != group.gr_name:
         return False
@@ -236,5 +238,5 @@ def _is_private(gid: int, owner: int) -> bool:
 def _has_acl(place: int | Path) -> bool:
     try:
         return _ACL in os.listxattr(place)
-    except OSError:  # a file system without attributes
+    except OSError:  # a file system without extended attributes
         return False

@@ -1,7 +1,7 @@
-"""Readers of configuration values: what a key takes, and what is wrong with a value.
+"""Readers of configuration values: they check and convert the value of a setting.
 
-A reader raises ValueError with a message about THE_VALUE; `about` puts the name of the setting in its place.
-Most readers are another reader with rules: a test, and what to say of a value that fails it.
+A reader raises ValueError with a message about THE_VALUE; `with_setting` inserts the name of the setting.
+Most readers are another reader with rules: a test, and the message for a value that fails it.
 """
 
 import re
@@ -26,7 +26,7 @@ _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
 _LOOPBACK = r"localhost|127(\.\d{1,3}){3}|(0\.){3}0|::1?"
 _UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
-_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd takes 31
+_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd allows 31 characters
 _HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
 _HEADER_VALUE = r"[!-~](?:[ -~]*[!-~])?"
 _RESERVED_HEADERS = frozenset(
@@ -43,13 +43,13 @@ def text(value: Any) -> str:
     """Read a text.
 
     Args:
-        value: As a config file or a flag has it.
+        value: The value in a configuration file or a flag.
 
     Returns:
-        The text, not empty.
+            The text, not empty.
 
     Raises:
-        ValueError: It is no text, or is empty.
+            ValueError: The value is no text, or is empty.
     """
     if not isinstance(value, str):
         raise ValueError(msg("{setting} must be a string", setting=THE_VALUE))
@@ -59,16 +59,16 @@ def text(value: Any) -> str:
 
 
 def _is_printable(value: str) -> bool:
-    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
+    """Return True for a text without control characters, line ends and bytes that are not UTF-8."""
     return value.isprintable() or not re.search(_UNPRINTABLE, value)
 
 
 def checked(read: Reader, *rules: tuple[Callable[[Any], object], Callable[[Any], str]]) -> Reader:
-    """Return a reader that takes only some of the values of another one.
+    """Return a reader that adds rules to another reader.
 
     Args:
         read: The other reader.
-        *rules: Each is a test that a good value passes, and what to say of one that fails it.
+        *rules: Pairs of a test for valid values and the message for others.
     """
 
     def read_checked(value: Any) -> Any:
@@ -82,7 +82,7 @@ def checked(read: Reader, *rules: tuple[Callable[[Any], object], Callable[[Any],
 
 
 def text_or_list(read: Reader) -> Reader:
-    """Return the reader of a text, or a list of them, whose items another reader reads."""
+    """Return the reader of one value or a list of values that another reader accepts."""
     return lambda value: tuple(map(read, strings(value)))
 
 
@@ -111,7 +111,7 @@ line: Callable[[Any], str] = checked(
 # A user of the system, as User= of a unit and the sixth field of a crontab take it.
 user_name = checked(
     text,
-    (  # cron looks for a name, and useradd(8) makes none of digits alone
+    (  # cron looks up a name, and useradd(8) creates no name of digits only
         lambda value: not value.isdigit(),
         lambda value: msg(
             "{setting} is {value!r}, a user ID, but must be a user name; to see the name, run: "
@@ -143,7 +143,7 @@ user = checked(
 )
 variable = checked(
     text,
-    (  # not shown: some put the key itself there
+    (  # the value is not shown, because some users put the key itself there
         lambda value: re.fullmatch(_VARIABLE, value),
         lambda _: msg(
             "{setting} must be the name of an environment variable, such as DIFY_API_KEY_DAILY",
@@ -186,7 +186,7 @@ host_names = text_or_list(
         ),
     )
 )
-# Files with apprise URLs: they hold passwords, and a config file is for everybody to read.
+# Files with apprise URLs: the URLs contain passwords, and everybody can read a configuration file.
 url_files = text_or_list(
     checked(
         line,
@@ -219,7 +219,7 @@ def description(value: Any) -> str:
 
 
 def base_url(value: Any) -> str:
-    """Read Dify's address, with or without /v1 and a trailing slash.
+    """Read the base URL of Dify, with or without /v1 and a trailing slash.
 
     Args:
         value: As a config file or a flag has it.
@@ -228,11 +228,11 @@ def base_url(value: Any) -> str:
         The address, ending in /v1.
 
     Raises:
-        ValueError: It is no http or https address, or has a login, a query or a fragment.
+        ValueError: The value is no http or https address, or has a login, a query or a fragment.
     """
     url = line(value).strip()
     parts = _http_address(url)
-    if parts is None:  # not quoted: some put the key there, or a password
+    if parts is None:  # the value is not shown, because it can contain a key or a password
         raise ValueError(
             msg(
                 "{setting} is not an http or https address; write it as https://dify.example.com/v1",
@@ -262,13 +262,13 @@ def _http_address(url: str) -> SplitResult | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Return True for an address on loopback."""
+    """Return True for a loopback address."""
     host = urlsplit(url).hostname or ""
     return re.fullmatch(_LOOPBACK, host) is not None
 
 
 def unencrypted_host(url: str) -> str | None:
-    """Return the host to which a key would go unencrypted; None where that is this machine, or with https."""
+    """Return the host that would receive the key unencrypted; None for loopback or https."""
     parts = urlsplit(url)
     return parts.hostname if parts.scheme == "http" and not is_loopback(url) else None
 
@@ -300,7 +300,7 @@ def path(value: Any) -> Path:
         The path, relative or absolute.
 
     Raises:
-        ValueError: It is not one line, or the home of its user is not known.
+        ValueError: The path is not one line, or the home of its user is unknown.
     """
     try:
         return Path(line(value)).expanduser()
@@ -316,7 +316,7 @@ def path(value: Any) -> Path:
 
 
 def absolute_path(value: Any) -> Path:
-    """Read a path that means the same for every reader.
+    """Read an absolute path.
 
     Args:
         value: As a config file or a flag has it.
@@ -325,7 +325,7 @@ def absolute_path(value: Any) -> Path:
         The path.
 
     Raises:
-        ValueError: It is relative.
+        ValueError: The path is relative.
     """
     if not (found := path(value)).is_absolute():
         raise ValueError(
@@ -363,7 +363,7 @@ def table(value: Any) -> Mapping[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """Read a value of any kind as JSON has it.
+    """Read any value that JSON can represent.
 
     Args:
         value: As a config file has it.
@@ -372,7 +372,7 @@ def json_value(value: Any) -> Any:
         The value, with texts in place of dates and times.
 
     Raises:
-        ValueError: There is an infinity or no number in it.
+        ValueError: The value contains inf or nan.
     """
     if isinstance(value, Mapping):
         return {key: json_value(item) for key, item in value.items()}
@@ -392,7 +392,7 @@ def json_table(value: Any) -> Mapping[str, Any]:
 
 
 def size(value: Any) -> int:
-    """Read a size, such as "2kB"; false is none.
+    """Read a size, such as "2kB"; false means no limit.
 
     Args:
         value: As a config file or a flag has it.
@@ -485,7 +485,7 @@ def timezone(value: Any) -> str:
 
 
 def structure(cls: Any, **readers: Reader) -> Reader:
-    """Return the reader of a table that becomes a frozen value; it rejects unknown keys.
+    """Return the reader of a table that becomes a frozen value. The reader rejects unknown keys.
 
     Args:
         cls: The type of the value, a NamedTuple.
@@ -598,7 +598,7 @@ def _expectation(wanted: Any) -> Any:
 
 
 def expect(value: Any) -> Mapping[str, Expectation]:
-    """Read what must hold, by path in the run.
+    """Read the assertions by path in the run.
 
     Args:
         value: As a config file or a flag has it.
@@ -624,7 +624,7 @@ def expect(value: Any) -> Mapping[str, Expectation]:
 
 
 def mode(value: Any) -> int:
-    """Read a file's mode as chmod(1) writes it in octal: "0640".
+    """Read a file mode in octal, as chmod(1) does: "0640".
 
     Args:
         value: As a config file or a flag has it.
@@ -671,7 +671,7 @@ web_address = checked(
 
 
 def headers(value: Any) -> Mapping[str, str | Path]:
-    """Read request headers: a value that everybody may know, or `{ file = PATH }`, by name.
+    """Read request headers by name: a public value, or `{ file = PATH }`.
 
     Args:
         value: As a config file or a flag has it.
@@ -731,5 +731,5 @@ def _header_value(name: str, item: Any) -> str | Path:
 
 
 def is_header_value(text: str) -> bool:
-    """Return whether a text can be sent as the value of a header, as it is."""
+    """Return whether a text is a valid header value."""
     return re.fullmatch(_HEADER_VALUE, text) is not None

@@ -1,4 +1,4 @@
-"""The commented config of a new job; what a server gave is put in as data, never as TOML."""
+"""The commented configuration of a new job. Text of a server is inserted as data, never as TOML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _MAX_NOTE = 160
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftInput:
-    """One input of the app: its value, or None where it is to be filled in. note: for the line above it."""
+    """One input of the app. value: None if a person must fill it in; note: the comment above it."""
 
     name: str
     note: str
@@ -26,7 +26,7 @@ class DraftInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A new job. app: one line about it, as the server describes it. whole: for a config file of its own."""
+    """A new job. app: the server's description in one line; whole: write a complete configuration file."""
 
     job: str
     base_url: str
@@ -48,5 +48,5 @@ def draft_text(draft: Draft) -> str:
 
 
 def comment(text: str) -> str:
-    """Return a text that cannot leave its comment, nor do anything to a terminal."""
+    """Return a text that is safe in a TOML comment and on a terminal."""
     return one_line(text, _MAX_NOTE)

@@ -1,7 +1,7 @@
 """The settings of a job: one row for each key of the configuration.
 
 Loader, `config show`, manual, TOML writer, the fingerprint of installed files and the limits of Kubernetes
-jobs are made from this table.
+jobs use this table.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ from .model import (
 )
 
 _DEFAULTS = Job(name="default", base_url="", key=KeySource())
-_OMITTED = object()  # a value that is left out of the fingerprint
+_OMITTED = object()  # a value that the fingerprint omits
 
 
 def _same(value: Any) -> Any:
@@ -36,11 +36,11 @@ def _without_address(files: Mapping[str, tuple[str, ...]]) -> str | None:
 
 
 class Local(NamedTuple):
-    """What only this machine has, and no pod.
+    """A part of a value that exists only on this machine, not in a pod.
 
     Attributes:
-        part: Returns that part of a value; nothing where all of the value can go into a pod.
-        hint: What to do instead.
+        part: Returns the local part of a value; empty if the complete value can go into a pod.
+        hint: The alternative.
     """
 
     part: Callable[[Any], object]
@@ -52,16 +52,16 @@ class Setting(NamedTuple):
 
     Attributes:
         name: The key.
-        read: Makes the value of what a config file or a flag says. Raises ValueError.
-        form: What the manual calls the value.
-        text: What the manual says of it; `code` in backquotes.
-        write: Makes of the value what a config file says.
+        read: Converts the value of a configuration file or a flag. Raises ValueError.
+        form: The form of the value in the manual.
+        text: The description in the manual; `code` in backquotes.
+        write: Converts the value to the form of a configuration file.
         one_of: The group of keys of which a job has at most one: "schedule" or "key".
-        installed: Makes of the value what the fingerprint of installed files takes; None where the value
-            reaches no installed file, so that a change needs no `install`.
+        installed: Converts the value for the fingerprint of installed files; None if the value reaches no
+            installed file, so that a change needs no `install`.
         in_pod: The value goes into the configuration of a Kubernetes job. Otherwise the manifest or the
-            cluster says it.
-        local: What of the value a Kubernetes job cannot have.
+            cluster has it.
+        local: The part of the value that a Kubernetes job cannot have.
         variable: The environment variable of the job `default`, with an example: `NAME=EXAMPLE`.
     """
 
@@ -77,7 +77,7 @@ class Setting(NamedTuple):
     variable: str = ""
 
     def value(self, job: Job) -> Any:
-        """Return the value that a job has."""
+        """Return the value of a job."""
         if self.one_of == "key":
             kinds = (job.key.file, job.key.encrypted, job.key.env)
             return dict(zip(KEY_KINDS, kinds, strict=True))[self.name]
@@ -506,11 +506,11 @@ VARIABLES = {setting.name: setting.variable.partition("=")[0] for setting in SET
 
 
 def merge_layers(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two layers of a job as one.
+    """Merge two layers of a job.
 
     Args:
-        below: The layer that is overridden.
-        values: The layer that overrides it, key by key, also in tables; its schedule or key replaces others.
+        below: The lower layer.
+        values: The upper layer. It overrides key by key, also in tables; its schedule or key replaces others.
     """
     replaced = {key for kinds in (SCHEDULE_KINDS, KEY_KINDS) if values.keys() & kinds for key in kinds}
     found = {key: value for key, value in below.items() if key not in replaced}
@@ -521,7 +521,7 @@ def merge_layers(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
 
 def config_values(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
-    """Return what a config file says of some settings of a job, where it differs from the defaults.
+    """Return settings of a job in the form of a configuration file, without defaults.
 
     Args:
         job: The job.
@@ -534,17 +534,17 @@ def config_values(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
 
 
 def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
-    """Return the keys that say when a job runs; jitter and such are not among them."""
+    """Return every, calendar, cron and timezone of a schedule, without jitter and the like."""
     named = (setting for setting in SETTINGS if setting.name in (*SCHEDULE_KINDS, "timezone"))
     return config_values(_DEFAULTS._replace(schedule=schedule), named)
 
 
 def job_document(job: Job, **others: Any) -> str:
-    """Return a whole config with this one job, for a Kubernetes job.
+    """Return a complete configuration with one job, for Kubernetes.
 
     Args:
         job: The job.
-        **others: Keys of the job that have other values there.
+        **others: Settings that have other values there.
     """
     return toml_writer.document(
         job.name, config_values(job, (each for each in SETTINGS if each.in_pod)) | others
@@ -554,7 +554,7 @@ def job_document(job: Job, **others: Any) -> str:
 def installed_values(job: Job) -> dict[str, Any]:
     """Return the values that reach installed files, for their fingerprint.
 
-    It is the same from release to release: else all that is installed would be out of date.
+    The values must not change between releases, because every installation would then be outdated.
     """
     job, found = job._replace(schedule=job.times), dict[str, Any]()
     for setting in SETTINGS:

@@ -1,4 +1,4 @@
-"""Reading what is secret: systemd credential, file, environment; with the checks that protect it."""
+"""Read secrets from systemd credentials, files and the environment, with permission checks."""
 
 import os
 import pwd
@@ -19,7 +19,7 @@ from .model import Job, Secret, Source
 from .permissions import directories_error, file_error, permission_fix, unreadable
 from .readers import is_header_value
 
-CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
+CREDENTIAL = "api_key"  # the name in units; systemd-creds stores it in the encrypted file
 _MAX_SIZE = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
@@ -37,14 +37,14 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
-    """Return a job's key; what stands in $CREDENTIALS_DIRECTORY wins over every other source.
+    """Return a job's key; a credential in $CREDENTIALS_DIRECTORY overrides every other source.
 
     Args:
         job: The job.
         environ: The variables of the process.
 
     Raises:
-        JobError: It cannot be read (config); the key is in no message.
+        JobError: (config) The key cannot be read; no message contains the key.
     """
     for name in (f"dify-job.{job.name}.api_key", CREDENTIAL):
         if (credential := _credential(name, environ)) is not None:
@@ -77,7 +77,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
     raise JobError(
         Outcome.CONFIG,
         msg("job {name} has no API key", name=job.name),
-        # Next to a configuration file DIFY_API_KEY is not asked: its address would be another's.
+        # With a configuration file, DIFY_API_KEY is ignored: it belongs to another base URL.
         msg(
             "create an API key in Dify (API Access), and set it (export DIFY_API_KEY=app-...), or "
             "write a configuration file: {command}",
@@ -92,7 +92,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
 
 
 def read_key_file(path: str) -> Secret:
-    """Return the key in a file that a person named, with the checks of a job's own.
+    """Return the key in a file that a person named, with the same checks as api_key_file.
 
     Args:
         path: The file, as named.
@@ -127,14 +127,14 @@ def read_token(path: Path) -> Secret:
 
 
 def check_key(text: str, where: str) -> Secret:
-    """Return the key in a text, one line end cut off; the frequent mistakes around a key are named.
+    """Return the key in a text without its line end; errors name frequent mistakes.
 
     Args:
-        text: What was read.
-        where: The place that it came from, for messages.
+        text: The content.
+        where: The source, for messages.
 
     Raises:
-        JobError: Config; the key is in no message.
+        JobError: (config) The text is no key; no message contains it.
     """
     key = text.removesuffix("\n").removesuffix("\r")
     if not key.strip():
@@ -182,7 +182,7 @@ def check_key(text: str, where: str) -> Secret:
 
 
 def _credential(name: str, environ: Mapping[str, str]) -> str | None:
-    """What systemd gave the unit under that name; None where it gave nothing."""
+    """Return the credential of the unit with that name; None if there is none."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         return None
@@ -200,7 +200,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
 def _credential_or_file(
     name: str, environ: Mapping[str, str], path: Path, what: str, setting: str, *, user: int | None = None
 ) -> str:
-    """The credential that systemd made of a private file, else the file."""
+    """Return the credential that systemd made of a private file, otherwise the file."""
     content = _credential(name, environ)
     return content if content is not None else _read_private(path, what, setting, user=user)
 
@@ -234,10 +234,10 @@ def read_headers(job: Job, environ: Mapping[str, str] = os.environ) -> dict[str,
 
     Args:
         job: The job.
-        environ: The variables of the process; a credential in $CREDENTIALS_DIRECTORY wins over the file.
+        environ: The variables of the process; a credential in $CREDENTIALS_DIRECTORY overrides the file.
 
     Raises:
-        JobError: Config; no value is in a message.
+            JobError: (config) A value cannot be read; no message contains a value.
     """
     values: dict[str, Secret] = {}
     for name, value in job.headers.items():
@@ -277,7 +277,7 @@ def url_credential(path: Path) -> str:
 
 
 def _decrypt(path: Path) -> str:
-    """A credential that systemd decrypts for the unit; here for root, who runs the job by hand."""
+    """Decrypt an encrypted credential for root, who runs the job by hand."""
     done = subprocesses.run(["systemd-creds", "decrypt", f"--name={CREDENTIAL}", str(path), "-"])
     if done.code != 0:
         raise JobError(
@@ -297,7 +297,7 @@ def _decrypt(path: Path) -> str:
 
 
 def _user_of(job: Job) -> int | None:
-    """Who else may own the job's key where root asks: its `run_as`, who reads it under cron."""
+    """Return a further permitted owner of the key for root: the `run_as` user, who reads it under cron."""
     if job.run_as is None or os.geteuid() != 0:
         return None
     try:
@@ -309,7 +309,7 @@ def _user_of(job: Job) -> int | None:
 def _read_private(path: Path, what: str, setting: str, *, user: int | None = None) -> str:
     try:
         with OpenedFile(path) as file:
-            # root's own file must not stand where they can swap it
+            # that user must not be able to replace root's file
             theirs = user if file.status.st_uid == user else None
             fault = file_error(path, file.status, file.descriptor, private=True, user=user)
             fault = fault or directories_error(path, user=theirs)

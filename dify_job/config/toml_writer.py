@@ -1,4 +1,4 @@
-"""Values as TOML."""
+"""Write values as TOML."""
 
 import json
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from .model import Expectation
 
 
 def toml(value: Any) -> str:
-    """Return a value in TOML, in printable characters alone; a basic string is nearly a JSON string.
+    """Return a value in TOML, with printable characters only; a basic string is nearly a JSON string.
 
     Raises:
-        JobError: It is null, which TOML has not (config).
+        JobError: The value is null, which TOML lacks (config).
     """
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{bare_or_quoted(key)} = {toml(item)}" for key, item in value.items()) + " }"
@@ -52,7 +52,7 @@ def bare_or_quoted(key: str) -> str:
 
 
 def toml_table(value: Any) -> dict[str, Any]:
-    """Return a structured value as a table, without what is not set."""
+    """Return a structured value as a table without unset keys."""
     table = {name: item for name, item in value._asdict().items() if item not in (None, ())}
     if table.get("downloads") is not None:
         table["downloads"] = table["downloads"]._asdict()
@@ -64,7 +64,7 @@ def toml_table(value: Any) -> dict[str, Any]:
 
 
 def toml_expectation(wanted: Expectation) -> Any:
-    """Return an expectation as a config file has it."""
+    """Return an expectation in the form of a configuration file."""
     words: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
     words |= {"equals": wanted.equals[0]} if wanted.equals else {}
     words |= {"regex": wanted.regex} if wanted.regex is not None else {}
