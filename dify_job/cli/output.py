@@ -1,4 +1,4 @@
-"""Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
+"""Output of the commands: results to stdout, messages to stderr, in every locale, even if closed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ..report import text as report_text
 from ..system.user import sudo_user
 from .options import Globals
 
-_UNLIMITED_COLUMNS = 1000  # columns of a line that no terminal shows
-_WITH_LINE_END = 1_000_000  # bytes that are written with their line end at once
+_UNLIMITED_COLUMNS = 1000  # columns of a line without a terminal
+_WITH_LINE_END = 1_000_000  # bytes; smaller texts are written together with their line end
 
 
 class StdoutError(Exception):
-    """Standard output is closed, or its disk is full. No OSError: click leaves with 1 at a broken pipe."""
+    """Standard output is closed or its disk is full. Not an OSError: click exits with 1 at a broken pipe."""
 
 
 class BrokenStdoutError(StdoutError):
-    """Who read standard output has seen enough."""
+    """The reader closed standard output."""
 
 
 def echo(text: str) -> None:
@@ -59,7 +59,7 @@ def echo_data(text: str) -> None:
 
 
 def echo_value(text: str) -> None:
-    """Print a text of a server to stdout: as it is, and on a terminal without control characters.
+    """Print a text of a server to stdout; on a terminal, control characters are escaped.
 
     Args:
         text: Secrets in it are redacted.
@@ -75,13 +75,13 @@ def echo_value(text: str) -> None:
 def _write_text(text: str) -> None:
     if sys.stdout is None:
         raise StdoutError(msg("standard output was closed before the command started"))
-    # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
+    # A lone surrogate becomes its \\udXXX escape, as JSON requires.
     data = text.encode(errors="backslashreplace")
     try:
         sys.stdout.flush()
         if len(data) < _WITH_LINE_END:
             _write_all(sys.stdout, data + b"\n")
-        else:  # not copied for its line end
+        else:  # a large text is not copied to append a line end
             _write_all(sys.stdout, data)
             _write_all(sys.stdout, b"\n")
     except BrokenPipeError:
@@ -91,13 +91,13 @@ def _write_text(text: str) -> None:
 
 
 def _write_all(stream: TextIO, data: bytes) -> None:
-    """Write whole, past the buffer: what a signal interrupts must not be flushed again at the end.
+    """Write all data without the buffer, so that an interrupted write is not flushed again at exit.
 
-    A caller may have made the file non-blocking: its reader is waited for all the same.
+    If the caller made the file non-blocking, this function still waits for the reader.
     """
     try:
         fd = stream.fileno()
-    except (OSError, ValueError):  # in a test, or inside another program
+    except (OSError, ValueError):  # a replaced stream in a test or another program
         stream.buffer.write(data)
         stream.buffer.flush()
         return
@@ -124,7 +124,7 @@ def echo_json(value: Any) -> None:
 
 
 def echo_info(text: str) -> None:
-    """Print a line about what was done, as echo does; nothing with -q.
+    """Print a line about an action, as echo does; nothing with -q.
 
     Args:
         text: A message.
@@ -161,7 +161,7 @@ def echo_error(error: JobError) -> None:
 
 
 def reader() -> Reader:
-    """Return what commands in messages depend on: who calls, and which configuration this call named."""
+    """Return the reader of messages: the calling user, and the configuration that this call named."""
     return Reader(
         lacks_root=os.geteuid() != 0,
         by_sudo=sudo_user() is not None,
@@ -170,19 +170,19 @@ def reader() -> Reader:
 
 
 def _options() -> Globals:
-    """Return the global options of the command under way."""
+    """Return the global options of the current command."""
     context = click.get_current_context(silent=True)
     return (context.find_object(Globals) if context is not None else None) or Globals()
 
 
 def log_traceback() -> None:
-    """The exception being handled, on stderr."""
+    """Print the traceback of the current exception to stderr."""
     echo_err(traceback.format_exc().rstrip())
     echo_err(msg("dify-job: this is an internal error of dify-job; please report it with the lines above"))
 
 
 def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.Terminal:
-    """Return what standard output can show.
+    """Return the terminal of standard output.
 
     Args:
         environ: The environment variables. COLUMNS sets the width; NO_COLOR and TERM=dumb turn colours off.

@@ -29,7 +29,7 @@ _MAX_SIZE = 1024 * 1024  # bytes
 _HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
 # Patterns are compiled on first use, because most jobs have a configuration file. This one matches one
-# # variable, or one line without a variable. A quote that is not closed, or has text after it, ends there.
+# variable, or one line without a variable. A quote that is not closed, or has text after it, ends there.
 _ENTRY = r"""(?x)
     [^\S\r\n]* (?:export[^\S\r\n]+)? (?:'(?P<quoted_name>[^'\r\n]*)' | (?P<name>[^=\#'\s]+)) [^\S\r\n]* =
     (?: [^\S\r\n]* (?: "(?P<double>(?:[^"\\]|\\[\s\S])*)" | '(?P<single>[^']*)' ) [^\S\r\n]* (?:\#[^\r\n]*)?
