@@ -256,7 +256,7 @@ def progress_text(row: JobStatus, now: datetime) -> str:
     if row.past is None or row.past.mean_duration is None:
         return msg("running for {elapsed}", elapsed=elapsed)
     usual = duration_text(row.past.mean_duration)
-    return msg("running for {elapsed} (average run: {usual})", elapsed=elapsed, usual=usual)
+    return msg("running for {elapsed} (usually {usual})", elapsed=elapsed, usual=usual)
 
 
 def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:

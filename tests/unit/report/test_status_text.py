@@ -92,7 +92,7 @@ def test_worst_states_are_counted_first() -> None:
 def test_running_job_shows_elapsed_and_usual_time() -> None:
     row = job_status("a", past("succeeded"), running=True, running_since=NOW - timedelta(seconds=125))
     assert row.health is Health.RUNNING
-    assert "running for 2min 5s (average run: 12.3s)" in text_of(row)
+    assert "running for 2min 5s (usually 12.3s)" in text_of(row)
     assert "a run is in progress" in text_of(replace(row, running_since=None))
 
 
