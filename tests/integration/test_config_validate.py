@@ -17,7 +17,7 @@ def _write_config(dify_job: Command, text: str) -> None:
     [
         ('cron = "0 7 * *"', "has 5 fields, not 4"),
         ('calendar = "Mon-Fryday 7:00"', "not a calendar expression"),
-        ('calendar = "2020-01-01"', "it names no time in the future"),
+        ('calendar = "2020-01-01"', "the expression has no time in the future"),
         ('inputs = { day = "{{ tody }}" }', "'tody' is undefined"),
         ('files = { paper = "{{ tody }}" }', "'tody' is undefined"),
         ('output = { file = "{{ today" }', "cannot be rendered"),

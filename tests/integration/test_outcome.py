@@ -300,7 +300,7 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
 def test_second_signal_exits_at_once() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
-        "queue = EventQueue()\nSignals(queue).begin()\nprint(flush=True)\nqueue.get(1e9)\nprint(flush=True)\n"
+        "queue = EventQueue()\nSignals(queue).begin_run()\nprint(flush=True)\nqueue.get(1e9)\nprint(flush=True)\n"
         "while True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -320,9 +320,9 @@ def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, fur
     code = (
         "import os, signal; from dify_job.cli.signals import Signals\n"
         "from dify_job.dify.event_queue import EventQueue\n"
-        "signals = Signals(EventQueue())\nsignals.begin()\n"
+        "signals = Signals(EventQueue())\nsignals.begin_run()\n"
         f"os.kill(os.getpid(), signal.SIGTERM)\nsignals.code = {outcome}\n"
-        "with signals.ending_a_wait():\n    print(flush=True)\n    os.read(0, 1)\n"
+        "with signals.end_wait_on_signal():\n    print(flush=True)\n    os.read(0, 1)\n"
         "os._exit(signals.code)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

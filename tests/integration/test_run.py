@@ -45,7 +45,7 @@ def test_successful_run_is_0_with_its_outputs(dify_job: Command, mode: str, vers
     [
         ("app-fails", 80, "Connection refused"),
         ("app-partial", 81, "in part"),
-        ("app-human", 83, "until a person answers"),
+        ("app-human", 83, "until a person fills in its form"),
         ("app-unpublished", 78, "not published"),
         ("app-off", 78, "is disabled"),
         ("app-chat", 78, "not a workflow"),
