@@ -92,7 +92,7 @@ def test_next_run_records_the_end_of_a_killed_run_in_the_history(
     busy = dify_job("run", env=env)
     assert busy.code == 75
     assert server.runs[0].run_id in busy.result["message"]
-    until = re.search(r"waits for the earlier run until (.{16}) ", busy.result["hint"])
+    until = re.search(r"waits for the earlier run until (.{16}),", busy.result["hint"])
     assert until is not None
     left = datetime.strptime(until[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
     assert 45 < left.total_seconds() / 60 < 51, "the timeout of 30 min, and 20 more"
