@@ -140,8 +140,8 @@ class ConcurrencyGuard:
                 case str() as message:
                     end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
                     hint = msg(
-                        "dify-job waits for the earlier run until {end}, when its timeout and queue_time have "
-                        "passed. To wait no longer, stop that run in the app's Logs in Dify",
+                        "dify-job waits for the earlier run until {end}, when its timeout and queue_time "
+                        "have passed. To wait no longer, stop that run in the app's Logs in Dify",
                         end=end,
                     )
                     self._wait(message, pause, hint)

@@ -300,8 +300,8 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
 def test_second_signal_exits_at_once() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
-        "queue = EventQueue()\nSignals(queue).begin_run()\nprint(flush=True)\nqueue.get(1e9)\nprint(flush=True)\n"
-        "while True: pass"
+        "queue = EventQueue()\nSignals(queue).begin_run()\nprint(flush=True)\nqueue.get(1e9)\n"
+        "print(flush=True)\nwhile True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
