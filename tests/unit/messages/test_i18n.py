@@ -126,7 +126,7 @@ def run_in_chinese(arguments: list[str]) -> str:
 def test_table_of_exit_codes_is_chinese() -> None:
     page = CliRunner().invoke(cli, ["exit-codes"], terminal_width=200).output
     head, *lines = page.splitlines()
-    assert head.split() == ["退出码", "结果", "重试？", "情形"]
+    assert head.split() == ["退出码", "结果", "重试？", "含义"]
     begun = [line.split()[:2] for line in lines if line[:6].strip().isdigit()]
     assert begun == [[str(row.code), row.outcome] for row in TABLE]
     assert not [row.when for row in TABLE if i18n.translate_constant(row.when) == row.when]
