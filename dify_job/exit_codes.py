@@ -1,4 +1,4 @@
-"""The one exit-code table: help, man page, units and manifests are generated from it."""
+"""The table of exit codes. Help, manual, units and manifests are generated from it."""
 
 import signal
 from enum import StrEnum
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class RetrySafety(StrEnum):
-    """What a retry by the caller would be after an exit code."""
+    """The safety of a retry after an exit code."""
 
     NOT_NEEDED = "-"
     SAFE = "safe"
@@ -165,7 +165,7 @@ _CODES = {row.outcome: row.code for row in TABLE if row.outcome is not Outcome.C
 
 
 def code_of(outcome: Outcome, signum: int = signal.SIGTERM) -> int:
-    """Exit code of an outcome; `signum` matters for `cancelled` alone (128 + signal)."""
+    """Return the exit code of an outcome; `signum` is used only for `cancelled` (128 + signal)."""
     if outcome is Outcome.CANCELLED:
         return 128 + signum
     return _CODES[outcome]

@@ -266,7 +266,7 @@ def schedule_of_flags(
         timezone: The time zone of calendar and cron.
 
     Raises:
-            JobError: (usage) The options contradict each other, or a value is invalid.
+        JobError: (usage) The options contradict each other, or a value is invalid.
     """
     given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
     set_flags = {key: value for key, value in given.items() if value is not None}

@@ -41,7 +41,7 @@ def prompt(question: str, default: str | None = None, *, hidden: bool = False) -
         The answer, without spaces around it.
 
     Raises:
-        click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
+            click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
     """
     try:
         answer = click.prompt(translate(question), default=default, err=True, hide_input=hidden)
@@ -81,7 +81,7 @@ def read_api_key(source: str | None, command: str) -> Secret:
 
     Raises:
         JobError: (usage, config) There is no key, or it is malformed.
-        click.Abort: The person left the prompt.
+            click.Abort: The person left the prompt.
     """
     if source is not None and source.lower().startswith(("app-", "bearer ")):
         raise JobError(

@@ -57,7 +57,7 @@ class Guard:
             request: The head of the request.
 
         Raises:
-                HttpError: (400, 401, 403) The request has no valid token, or a web page sent it.
+            HttpError: (400, 401, 403) The request has no valid token, or a web page sent it.
         """
         if self.token is not None:
             _check_token(request.fields.get("authorization"), self.token)

@@ -46,10 +46,10 @@ def text(value: Any) -> str:
         value: The value in a configuration file or a flag.
 
     Returns:
-            The text, not empty.
+        The text, not empty.
 
     Raises:
-            ValueError: The value is no text, or is empty.
+        ValueError: The value is no text, or is empty.
     """
     if not isinstance(value, str):
         raise ValueError(msg("{setting} must be a string", setting=THE_VALUE))

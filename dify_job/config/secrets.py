@@ -237,7 +237,7 @@ def read_headers(job: Job, environ: Mapping[str, str] = os.environ) -> dict[str,
         environ: The variables of the process; a credential in $CREDENTIALS_DIRECTORY overrides the file.
 
     Raises:
-            JobError: (config) A value cannot be read; no message contains a value.
+        JobError: (config) A value cannot be read; no message contains a value.
     """
     values: dict[str, Secret] = {}
     for name, value in job.headers.items():

@@ -1,1 +1,1 @@
-"""A stand-in Dify on loopback that behaves like the recordings of real servers."""
+"""An imitation of Dify on loopback that behaves like the recordings of real servers."""

@@ -43,7 +43,7 @@ class _Run:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def execute(self) -> Iterator[dict[str, Any]]:
-        """Run the nodes, one after the other, until the end or a stop."""
+        """Run the nodes in order until the end or a stop."""
         yield self._event("workflow_started", {"inputs": dict(self.inputs)})
         for index, (title, node_type, seconds, text, tokens) in enumerate(_NODES):
             node = {"id": _new_id(), "node_id": f"n{index}", "node_type": node_type, "title": title}
@@ -72,7 +72,7 @@ class _Run:
         return {"event": kind, **ids, "data": {**about, **data}}
 
     def detail(self) -> dict[str, Any]:
-        """Return the run as run detail shows it."""
+        """Return the run in the form of run detail."""
         end = self.finished_at
         return {
             "id": self.run_id,
@@ -158,7 +158,7 @@ class _Routes(Wire):
         self.send_json(status, {"code": code, "message": message, "status": status})
 
     def _current_runs(self) -> list[_Run]:
-        return list(self.runs.values())  # a copy: other threads add to it
+        return list(self.runs.values())  # a copy, because other threads add runs
 
     def _run(self, body: Mapping[str, Any]) -> None:
         topic = body["inputs"].get("topic")
@@ -175,7 +175,7 @@ class _Routes(Wire):
             try:
                 self.send_events(events)
             finally:
-                list(events)  # a run outlives its caller
+                list(events)  # a run continues after its caller disconnects
         else:
             *_, last = events
             ids = {"task_id": run.task_id, "workflow_run_id": run.run_id}

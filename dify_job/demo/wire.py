@@ -1,4 +1,4 @@
-"""HTTP of the demo server: whole answers, and event streams in chunks."""
+"""HTTP of the demo server: complete answers, and chunked event streams."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each connection in a thread that nobody waits for."""
+    """A server with a daemon thread for each connection."""
 
     allow_reuse_port = False  # http.server has True from Python 3.14 on; a port in use must be an error
     daemon_threads = True
@@ -19,7 +19,7 @@ class Server(ThreadingHTTPServer):
         self.faults: list[BaseException] = []  # faults of the server itself
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection; where no thread can be started, close it."""
+        """Answer a connection, or close it if no thread can be started."""
         try:
             super().process_request(request, client_address)
         except RuntimeError:
@@ -59,7 +59,7 @@ class Wire(BaseHTTPRequestHandler):
         """Answer a request.
 
         Args:
-            method: Of its head, which was read.
+            method: The HTTP method.
         """
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Wire(BaseHTTPRequestHandler):
         """Send an event stream.
 
         Args:
-            events: In their order; a `ping` has no data.
+            events: The events in order; a `ping` has no data.
         """
         chunked = self.begin_stream()
         for event in events:
@@ -84,8 +84,8 @@ class Wire(BaseHTTPRequestHandler):
         """Send one event.
 
         Args:
-            event: Its data.
-            chunked: Whether it is sent as a chunk.
+            event: The data of the event.
+            chunked: Whether the event is sent as a chunk.
         """
         if event["event"] == "ping":
             raw = b"event: ping\n\n"
@@ -95,10 +95,10 @@ class Wire(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def end_stream(self, *, chunked: bool) -> None:
-        """End an event stream in good order.
+        """End an event stream correctly.
 
         Args:
-            chunked: Whether its body has chunks.
+            chunked: Whether the body has chunks.
         """
         if chunked:
             self.send_chunk(b"")
@@ -109,7 +109,7 @@ class Wire(BaseHTTPRequestHandler):
         """Send one chunk.
 
         Args:
-            data: Its bytes; none end the body.
+            data: The bytes; empty bytes end the body.
         """
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
@@ -117,17 +117,17 @@ class Wire(BaseHTTPRequestHandler):
         """Send one JSON value.
 
         Args:
-            status: Of HTTP.
+            status: The HTTP status.
             value: The value.
         """
         self.send_bytes(status, "application/json", json.dumps(value).encode() + b"\n")
 
     def send_bytes(self, status: int, content_type: str, data: bytes) -> None:
-        """Send a whole answer.
+        """Send a complete answer.
 
         Args:
-            status: Of HTTP.
-            content_type: Of the body.
+            status: The HTTP status.
+            content_type: The type of the body.
             data: The body.
         """
         self.send_head(status, {"Content-Type": content_type, "Content-Length": str(len(data))})
@@ -139,8 +139,8 @@ class Wire(BaseHTTPRequestHandler):
         """Send the status line and the header fields.
 
         Args:
-            status: Of HTTP.
-            headers: Name and value.
+            status: The HTTP status.
+            headers: Names and values.
             chunked: Whether the body comes in chunks.
         """
         self.send_response(status)

@@ -1,1 +1,1 @@
-"""The Dify Service API over its versions."""
+"""The Service API of Dify in all supported versions."""

@@ -16,7 +16,7 @@ from .form import Parameters, read_parameters
 from .models import ApiError, json_object, read_error
 
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
-CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
+CALL_LIMIT = 10.0  # seconds for one request, DNS and handshake included
 
 
 class NoAnswer(NamedTuple):
@@ -98,7 +98,7 @@ def probe_app(
             certificate_ends=_end_of(call.tracker.certificate),
         )
         if answer.status == 404 and path == "/info" and probe.version is not None:
-            continue  # Dify, without /info
+            continue  # a version of Dify without /info
         if answer.status != 200:
             return probe._replace(failure=read_error(answer.status, answer.headers, answer.body, answer.url))
         probe = _with_info(probe, answer.body) if path == "/info" else _with_form(probe, answer.body)

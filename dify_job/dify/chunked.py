@@ -1,4 +1,4 @@
-"""The body of a chunked answer from bytes cut anywhere; pure, knows no HTTP (RFC 9112, section 7.1)."""
+"""Decode the chunks of a body from bytes cut at any place (RFC 9112, section 7.1). Pure."""
 
 from ..messages.message import msg
 
@@ -6,22 +6,22 @@ _MAX_LINE = 65536
 
 
 class Chunks:
-    """Takes the chunks apart that have come; `ended`: the last one has begun.
+    """A decoder of chunks. ended: the last chunk has begun.
 
-    http.client takes three calls and two copies for a chunk, and Dify sends each event as one.
+    http.client needs three calls and two copies for a chunk, and Dify sends each event as a chunk.
     """
 
     def __init__(self) -> None:
         self.ended = False
-        self._left = 0  # bytes of the chunk under way that are still to come
-        self._line = b""  # what has come of the line with the next chunk's size
-        self._before = b""  # what stands before that line: the line end of the last chunk
+        self._left = 0  # remaining bytes of the current chunk
+        self._line = b""  # the received part of the line with the next chunk's size
+        self._before = b""  # the expected bytes before that line: the line end of the last chunk
 
     def feed(self, data: bytes) -> bytes:
         """Return the body in `data`.
 
         Raises:
-            ValueError: A chunk is not as long as it says.
+            ValueError: A chunk is not as long as its size.
         """
         data = self._line + data
         parts = [data[: self._left]]
@@ -33,9 +33,9 @@ class Chunks:
             if not data.startswith(before, at):
                 raise ValueError(msg("the response has a chunk without a line end"))
             try:
-                size = int(data[at:end], 16)  # the line ends around the number are space to int
+                size = int(data[at:end], 16)  # int() ignores the line ends around the number
             except ValueError:
-                size = int(data[at:end].partition(b";")[0], 16)  # without a chunk extension
+                size = int(data[at:end].partition(b";")[0], 16)  # without the chunk extension
             if size < 0:
                 raise ValueError(msg("the response has a chunk with a negative size"))
             if size == 0:

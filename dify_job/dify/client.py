@@ -1,7 +1,7 @@
-"""The Service API over HTTP: each call runs in a thread and reports what happens as values.
+"""The Service API over HTTP: each call runs in a thread and reports events as values.
 
-The caller waits on one queue for everything, so no DNS look-up, handshake or silent server can hold back
-a deadline or a signal. What the endpoints do on which version: tests/data/recordings.
+The caller waits on one queue, so no DNS look-up, handshake or silent server delays a deadline or a
+signal. tests/data/recordings has the behaviour of the endpoints in each version.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from .multipart import Body
 
 _CHUNK = 65536
-_SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
-_AFTER_UPLOAD = 120.0  # the server stores the file before it answers
+_SHORT_ANSWER = 30.0  # seconds without a byte, for calls that start no run
+_AFTER_UPLOAD = 120.0  # seconds: the server stores the file before it answers
 _KEEPS_METHOD = frozenset({307, 308})
 
 
 class Reply(NamedTuple):
-    """A whole answer that is not a stream; `url` is what was asked, redirects followed."""
+    """A complete answer that is not a stream. url: the address after redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,23 +43,23 @@ class Reply(NamedTuple):
 
 
 class StreamOpened(NamedTuple):
-    """The head of a stream; from 1.13 it comes before any run exists."""
+    """The head of a stream; from Dify 1.13 on, it arrives before any run exists."""
 
     headers: Mapping[str, str]
 
 
 class StreamEvent(NamedTuple):
-    """An event of a stream that can matter."""
+    """A relevant event of a stream."""
 
     event: Event
 
 
 class StreamClosed:
-    """The stream ended in good order, which says nothing about the run."""
+    """The stream ended correctly, which proves nothing about the run."""
 
 
 class ConnectionLost(NamedTuple):
-    """No answer, or half of one; `sent`: a byte of the request may have left, so a run may have begun."""
+    """No answer, or an incomplete one. sent: a byte of the request may have left, so a run may have begun."""
 
     sent: bool
     reason: str
@@ -73,8 +73,8 @@ class PendingCall:
     """One call in progress.
 
     Attributes:
-        last_byte: Monotonic time of the last byte received; pings count.
-        tracker: What is known of its connection.
+        last_byte: Monotonic time of the last received byte, pings included.
+        tracker: The tracker of the connection.
     """
 
     def __init__(self, on_event: OnEvent, exchange: Callable[[PendingCall], Iterator[CallEvent]]) -> None:
@@ -82,7 +82,7 @@ class PendingCall:
 
         Args:
             on_event: Called from that thread with the call and each event, in order.
-            exchange: Makes the call.
+            exchange: Executes the call.
         """
         self.last_byte = time.monotonic()
         self.tracker = transport.ConnectionTracker()
@@ -96,7 +96,7 @@ class PendingCall:
             on_event(self, ConnectionLost(sent=False, reason=failure))
 
     def close(self) -> None:
-        """Close the connection from outside; the run on the server goes on."""
+        """Close the connection from another thread; the run on the server continues."""
         self.tracker.shut_down()
 
     def _work(self) -> None:
@@ -132,12 +132,12 @@ class DifyClient:
         """Make a client; nothing is sent.
 
         Args:
-            base_url: As normalised by config, ending in /v1.
+            base_url: The normalised address, ending in /v1.
             key: The app's API key.
             on_event: Called from the threads of the calls with the call and each event, in order.
             ca_file: Certificates to trust instead of the usual ones.
             connect_timeout: Seconds for each address tried.
-            headers: Sent with every request to the origin of base_url, and to no other.
+            headers: Sent with every request to the origin of base_url, and to no other origin.
         """
         self._headers = dict(headers or {})
         self._base_url = base_url
@@ -152,7 +152,7 @@ class DifyClient:
         """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2).
 
         Args:
-            inputs: As they are sent.
+            inputs: The inputs to send.
             user: The end user.
             mode: "streaming" or "blocking".
             workflow_id: A published version; None for the newest.
@@ -162,7 +162,7 @@ class DifyClient:
         return self._post(path, body, read_timeout=None)
 
     def stop(self, task_id: str, user: str) -> PendingCall:
-        """POST stop; the server says success whatever happens (`stop-unknown-task`).
+        """POST stop; the server always reports success (`stop-unknown-task`).
 
         Args:
             task_id: The run's task.
@@ -175,12 +175,12 @@ class DifyClient:
         return self.get(f"/workflows/run/{quote(run_id, safe='')}")
 
     def logs(self, user: str) -> PendingCall:
-        """GET the log rows of one end user (the filter is there since 1.5.0)."""
+        """GET the log rows of one end user (servers filter from 1.5.0 on)."""
         query = urlencode({"created_by_end_user_session_id": user, "limit": 20})
         return self.get(f"/workflows/logs?{query}")
 
     def join(self, run_id: str, user: str) -> PendingCall:
-        """GET the events of a run in progress, its past included (1.14); the user must be the run's own.
+        """GET the events of a run in progress from its start (1.14); the user must be the run's end user.
 
         Args:
             run_id: The run.
@@ -194,20 +194,14 @@ class DifyClient:
 
         Args:
             path: The path, with its query.
-            read_timeout: Seconds without a byte; None for as long as it takes.
+            read_timeout: Seconds without a byte; None for no limit.
         """
         return PendingCall(
             self._on_event, lambda call: self._exchange(call, "GET", path, None, {}, read_timeout)
         )
 
     def upload(self, file: AbstractContextManager[Body]) -> PendingCall:
-        """POST one file, read as it is sent.
-
-        A file that cannot be read is an UnreadableFileError among the events of the call.
-
-        Args:
-            file: As opened_body returns it; the user in it must be the run's own.
-        """
+        """POST one file, which is read while it is sent."""
 
         def exchange(call: PendingCall) -> Iterator[CallEvent]:
             with file as body:
@@ -253,7 +247,7 @@ class DifyClient:
         headers: Mapping[str, str],
         read_timeout: float | None,
     ) -> requests.Response:
-        """Send; a redirect is followed only where neither the method nor the origin changes."""
+        """Send a request, and follow a redirect only if neither the method nor the origin changes."""
         followed = transport.REDIRECT if method == "GET" else _KEEPS_METHOD
         for _ in range(transport.REDIRECTS):
             response = transport.send(
@@ -269,13 +263,13 @@ class DifyClient:
             if response.status_code not in followed or _origin(target) != _origin(url):
                 return response
             response.close()
-            session.close()  # a fresh connection for what comes next: the server may be closing this one
+            session.close()  # the next call gets a new connection, because the server may close this one
             url = target
         return response
 
 
 def _answer(call: PendingCall, response: requests.Response) -> Iterator[CallEvent]:
-    """A stream or a whole body: the first bytes decide, since gateways change the Content-Type."""
+    """Report a stream or a complete body by its first bytes, because gateways change the Content-Type."""
     declared = _is_declared_stream(response)
     if declared:
         yield StreamOpened(response.headers)
@@ -286,7 +280,7 @@ def _answer(call: PendingCall, response: requests.Response) -> Iterator[CallEven
         if (content := content_of(head)) is not Content.UNDECIDED:
             break
     else:
-        content = Content.EVENTS if head.strip() else Content.UNDECIDED  # cut off within its first word
+        content = Content.EVENTS if head.strip() else Content.UNDECIDED  # truncated within its first word
     rest = itertools.chain((head,), chunks)
     if content is Content.EVENTS or (declared and content is not Content.JSON):
         if not declared:
@@ -310,9 +304,9 @@ def _events(chunks: Iterable[bytes]) -> Iterator[CallEvent]:
 
 
 def _chunks(call: PendingCall, response: requests.Response) -> Iterator[bytes]:
-    """The body, chunked or not, each time that something has come.
+    """Yield the body, chunked or not, as it arrives.
 
-    read1, since iter_content waits for the end of an answer without chunks.
+    It uses read1, because iter_content waits for the end of an answer without chunks.
     """
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         call.last_byte = time.monotonic()
@@ -320,7 +314,7 @@ def _chunks(call: PendingCall, response: requests.Response) -> Iterator[bytes]:
 
 
 def _body(chunks: Iterable[bytes]) -> bytes:
-    body = bytearray()  # parts of a list would stay in the heap, once more its size
+    body = bytearray()  # a list of parts would double the memory
     for chunk in chunks:
         body += chunk
         transport.prepare_memory(len(body))

@@ -1,4 +1,4 @@
-"""Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
+"""Download a file that a workflow returned. Its address is signed, so the key is never sent."""
 
 import errno
 import ipaddress
@@ -23,10 +23,11 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class DownloadHosts:
-    """The hosts that a job may fetch files from.
+    """The hosts from which a job may download files.
 
-    Always: public addresses, and the host of the server itself. Private addresses where the server has one or
-    is on this machine; this machine where the server is on it. All else where output.download_hosts names it.
+    Public addresses and the server's host are always allowed. Private addresses are allowed if the server has
+    one or runs on this machine; loopback, if the server runs on it; other hosts, if output.download_hosts has
+    them.
     """
 
     def __init__(self, base_url: str, named: Collection[str]) -> None:
@@ -40,11 +41,11 @@ class DownloadHosts:
         self._named = {name.lower() for name in named} | {self._server}
 
     def allows_host(self, host: str) -> bool:
-        """Resolve a host; return False where one of its addresses is not allowed."""
+        """Resolve a host; return False if one of its addresses is not allowed."""
         return host.lower() in self._named or all(map(self._allows, _addresses(host)))
 
     def allows_peer(self, host: str, address: str) -> bool:
-        """Return False where a connection to a host came out at an address that is not allowed.
+        """Return False if the connection to a host has an address that is not allowed.
 
         Args:
             host: The host.
@@ -73,17 +74,17 @@ def download(
     connect_timeout: float,
     headers: Mapping[str, str] | None = None,
 ) -> PendingCall:
-    """GET an address into a file; the call reports a Reply (200: the file is whole) or ConnectionLost.
+    """GET an address into a file. The call reports a Reply (200: the file is complete) or ConnectionLost.
 
     Args:
         url: The address.
-        file: Where the content goes.
-        on_event: As of DifyClient.
-        largest: Bytes that the file may have.
-        hosts: From where files may be fetched.
-        ca_file: Certificates to trust at this address, and not where it redirects to.
+        file: Receives the content.
+        on_event: Called like that of DifyClient.
+        largest: The maximum size of the file in bytes.
+        hosts: The allowed hosts.
+        ca_file: Certificates to trust at this address, but not after a redirect.
         connect_timeout: Seconds for each address tried.
-        headers: Extra request headers for this address, and not for where it redirects to.
+        headers: Extra request headers for this address, but not after a redirect.
     """
 
     def exchange(call: PendingCall) -> Iterator[CallEvent]:
@@ -138,7 +139,7 @@ def _get(
 
 
 def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> None:
-    """Write the content into the file. Raises OSError where that is not the whole, or too much."""
+    """Write the content to the file. Raises OSError if it is incomplete or too large."""
     got = 0
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         got += len(chunk)
@@ -156,7 +157,7 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
 
 
 def _addresses(host: str) -> list[_Address]:
-    """Return the addresses of a host; none where it cannot be resolved, as behind a proxy."""
+    """Return the addresses of a host; empty if it cannot be resolved, for example behind a proxy."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""The one queue in which everything arrives that can happen to a run: events of calls, and signals."""
+"""The queue of a run: it receives the events of calls and the signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Cancel(NamedTuple):
 
 
 class InterruptedRunError(Exception):
-    """A signal came while nothing was under way but a pause, or a call that starts no run."""
+    """A signal came during a pause or a call that starts no run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -29,9 +29,9 @@ class EventQueue:
     """A queue with deadlines.
 
     Attributes:
-        interruption: What a signal handler of a Python program raised while the queue waited, such as
-            KeyboardInterrupt; it counts as a Cancel, and a second one is raised. The command's own handlers
-            raise nothing.
+        interruption: The exception that a signal handler of a Python program raised during a wait, such as
+            KeyboardInterrupt. It counts as a Cancel; a second one is raised. The command's handlers raise
+            none.
     """
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class EventQueue:
 
         Args:
             call: The call.
-            event: What happened to it; an exception is a fault of this program.
+            event: The event; an exception is an internal error.
         """
         self._queue.put((call, event))
 
     def cancel(self, signum: int) -> None:
-        """Ask for the end of the run; a second call asks to leave at once.
+        """Request a stop of the run; a second call requests an immediate exit.
 
         A signal handler may call it: SimpleQueue.put is reentrant.
         """
         self._queue.put(Cancel(signum))
 
     def get(self, until: float) -> tuple[PendingCall, CallEvent | Exception] | Cancel | None:
-        """Return the next thing that happens, or None when the monotonic time `until` comes first."""
+        """Return the next event, or None at the monotonic time `until`."""
         try:
             return self._queue.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
@@ -67,7 +67,7 @@ class EventQueue:
             return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
     def answer_of(self, call: PendingCall | None, until: float) -> CallEvent | None:
-        """Return the next event of one call; None when the time is up. Those of other calls do not matter.
+        """Return the next event of one call, or None at `until`. Events of other calls are dropped.
 
         Args:
             call: The call.
@@ -75,7 +75,7 @@ class EventQueue:
 
         Raises:
             InterruptedRunError: A signal came before it.
-            Exception: The call ended with a fault of this program.
+            Exception: The call ended with an internal error.
         """
         while (event := self.get(until)) is not None:
             if isinstance(event, Cancel):

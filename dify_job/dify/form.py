@@ -19,7 +19,7 @@ class FormField(NamedTuple):
     Attributes:
         variable: Its name in `inputs`.
         kind: text-input, paragraph, number, select, checkbox, json_object, file or file-list.
-        max_length: Characters of a text, files of a list.
+        max_length: Maximum number of characters of a text, or of files of a list.
         allowed_types: Of files: image, document, audio, video, custom.
         allowed_extensions: Of files, with their dot.
         allowed_methods: How a file can be given: local_file, remote_url.
@@ -38,7 +38,7 @@ class FormField(NamedTuple):
 
     @property
     def takes_files(self) -> bool:
-        """True for what a job gives in `files`, not in `inputs`."""
+        """True for an input that a job sets in `files`, not in `inputs`."""
         return self.kind in FILE_KINDS
 
 
@@ -46,20 +46,20 @@ class Parameters(NamedTuple):
     """The form of an app, and the limits of its server for files.
 
     Attributes:
-        limits: The largest file in bytes by its type: document, image, audio, video; without those that the
-            server does not say.
+        limits: The maximum file size in bytes by type (document, image, audio, video), as far as the server
+            reports it.
     """
 
     form: tuple[FormField, ...] = ()
     limits: Mapping[str, int] = MappingProxyType({})
 
     def field(self, variable: str) -> FormField | None:
-        """Return the input of that name."""
+        """Return the field of an input."""
         return next((one for one in self.form if one.variable == variable), None)
 
 
 def read_parameters(body: bytes) -> Parameters | None:
-    """Read the answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
+    """Parse the answer of `GET /parameters`; None if it is not an answer of Dify (`parameters-echo`)."""
     data = json_object(body)
     if data is None or not isinstance(data.get("user_input_form"), list):
         return None
@@ -74,18 +74,18 @@ def read_parameters(body: bytes) -> Parameters | None:
 
 
 def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the required inputs of a form for which nothing is given.
+    """Return the required inputs of a form without a value.
 
     Args:
         form: The fields of the app's form.
-        given: Inputs and files by name. Dify takes an empty text as a value; here it is nothing.
+        given: Inputs and files by name. An empty text counts as no value, unlike in Dify.
     """
     filled = {name for name, value in given.items() if value not in (None, "", (), [], {})}
     return tuple(field.variable for field in form if field.required and field.variable not in filled)
 
 
 def _fields(entry: Any) -> list[FormField]:
-    """Return the field of one entry, an object with the kind as its only key."""
+    """Yield the field of one entry, an object with the kind as its only key."""
     if not isinstance(entry, dict):
         return []
     return [
@@ -115,6 +115,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _bytes(mebibytes: Any) -> int | None:
-    """`system_parameters` counts in MiB (`parameters-file-small-limit`)."""
+    """Convert MiB, the unit of `system_parameters` (`parameters-file-small-limit`), to bytes."""
     known = isinstance(mebibytes, (int, float)) and not isinstance(mebibytes, bool) and mebibytes > 0
     return int(mebibytes * _MIB) if known else None

@@ -27,7 +27,7 @@ UNDER_WAY = frozenset({RUNNING, SCHEDULED})
 
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGITS = re.compile(r"[0-9]{1,6}")
-_MAX_NUMBER = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
+_MAX_NUMBER = 1e18  # of seconds, tokens or steps; Python parses 1e999 as infinite
 # Envoy answers 408 after its idle timeout; 499 is nginx's for a call that was given up.
 _MAY_BE_PASSED_ON = frozenset({408, 499})
 # A 503 of Envoy, which names the reason, and of Varnish; other proxies give it before they pass a request on.
@@ -36,9 +36,9 @@ _PASSED_ON = re.compile(
     rb"(?!.*(?:connection failure|connection timeout|overflow|refused stream|overload))|Backend fetch failed",
     re.DOTALL,
 )
-_MAX_PAGE = 4096  # bytes of a proxy's page that are looked at
+_MAX_PAGE = 4096  # bytes of a proxy's page that are searched
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
-# The server writes `event` first; what does not begin so is decoded like any other event.
+# The server writes `event` first; a line that begins otherwise is decoded like any event.
 _IRRELEVANT = tuple(
     prefix + name
     for prefix in (b'{"event": "', b'{"event":"')
@@ -48,7 +48,7 @@ IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
 
 
 class FailureCause(Enum):
-    """Why a call could not be made, as far as that decides what fixes it."""
+    """The cause of a call that could not be made, which determines the fix."""
 
     OTHER = auto()
     PROXY = auto()
@@ -59,7 +59,7 @@ class FailureCause(Enum):
 
 
 class Failure(Message):
-    """Why a call was not made, in words, and the kind of failure."""
+    """The reason of a call that could not be made, with its cause."""
 
     __slots__ = ("cause",)
     cause: FailureCause
@@ -69,8 +69,8 @@ class Failure(Message):
         """Make a failure.
 
         Args:
-            text: Why, as a message.
-            cause: What kind it is.
+            text: The reason as a message.
+            cause: The cause.
         """
         failure = cls("{reason}", {"reason": text})
         failure.cause = cause
@@ -86,12 +86,12 @@ class FailedNode(NamedTuple):
 
 
 class WorkflowRun(NamedTuple):
-    """One workflow run as the server described it last.
+    """One workflow run, in the server's latest description.
 
     Attributes:
         elapsed_time: Seconds.
         created_at: Seconds since 1970, as finished_at.
-        failed_node: The node at which it failed or was stopped, where an event named it.
+        failed_node: The node at which the run failed or was stopped, if an event named it.
     """
 
     run_id: str | None = None
@@ -109,17 +109,17 @@ class WorkflowRun(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """True for a status after which nothing follows, which one unknown to us is where it has an end."""
+        """True for a final status; an unknown status is final if it has an end time."""
         unknown = self.status not in UNDER_WAY and self.status != PAUSED
         return self.status in ENDED or (unknown and bool(self.status and self.finished_at))
 
     @property
     def under_way(self) -> bool:
-        """True for a status that says that the run goes on; neither is a status unknown to us."""
+        """True for a status of a run in progress; False for an unknown status."""
         return self.status in UNDER_WAY
 
     def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
-        """Return the run with these ids where it has none.
+        """Return the run with these ids unless it has its own.
 
         Args:
             run_id: The run id.
@@ -129,22 +129,22 @@ class WorkflowRun(NamedTuple):
 
 
 class RunNotFound:
-    """Dify itself says that it knows no such run."""
+    """Dify itself reports that the run does not exist."""
 
 
 class ApiError(NamedTuple):
-    """An answer that is not a run: an HTTP error, or an `error` event.
+    """An HTTP error or an `error` event.
 
     Attributes:
-        status: Of the answer, or of the event.
-        code: Dify's own, such as `invalid_param`.
-        message: Dify's own.
-        from_dify: False for a page that a proxy made.
-        retry_after: The header as it came.
-        url: What was asked, where that helps.
-        version: Of the server, where it is known.
-        in_stream: It came as an event, or as an answer with status 200.
-        passed_on: A proxy says that it gave the request to Dify and lost the answer.
+        status: The status of the answer or of the event.
+        code: The code of Dify, such as `invalid_param`.
+        message: The message of Dify.
+        from_dify: False for a page of a proxy.
+        retry_after: The value of the header.
+        url: The requested address, if it helps.
+        version: The version of the server, if it is known.
+        in_stream: The error was an event, or an answer with status 200.
+        passed_on: A proxy reports that it forwarded the request to Dify and lost the answer.
     """
 
     status: int
@@ -159,17 +159,17 @@ class ApiError(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event of a stream: ids wherever it carries them, and what its kind adds.
+    """One event of a stream.
 
     Attributes:
-        kind: Its name, such as `workflow_finished`.
-        run: The run that it describes.
-        unconfirmed: It says `failed` of a run that nobody created. From 1.15 on servers write that of runs
-            that do not exist (`error-input-required-missing-streaming`), and of some that go on
+        kind: The name, such as `workflow_finished`.
+        run: The run that the event describes.
+        unconfirmed: The event reports `failed` without a creator. From 1.15 on, servers send it for runs that
+            do not exist (`error-input-required-missing-streaming`), and for some that continue
             (`fallback-failed-mid-run`).
-        error: Of an `error` event.
-        node: Title of the node that it is about.
-        node_id: Empty where it is about none.
+        error: The error of an `error` event.
+        node: The title of the node.
+        node_id: The id of the node; empty if the event concerns no node.
     """
 
     kind: str
@@ -187,12 +187,12 @@ class Event(NamedTuple):
 
     @property
     def terminal(self) -> bool:
-        """True where the client ends the call: some servers leave the stream open after it (1.14, error)."""
+        """True if the client closes the call: some servers leave the stream open (1.14, error)."""
         return self.kind in _TERMINAL
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the object in a body, whatever a gateway added; None where there is none, or half of one."""
+    """Return the object in a body without additions of a gateway; None if there is no complete object."""
     text = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
         try:
@@ -205,9 +205,9 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def read_event(raw: ServerSentEvent) -> Event | None:
-    """Return the event; None for pings, chunks of text and speech, and what is no JSON object.
+    """Return the event; None for pings, chunks of text and speech, and data that is no JSON object.
 
-    Chunks are known by their first bytes and not decoded: they are most of a stream and decide nothing.
+    Chunks are recognised by their first bytes and not decoded, because they are most of a stream.
     """
     if raw.data.startswith(_IRRELEVANT):
         return None
@@ -242,7 +242,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
 
 
 def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
-    """Return the run or the error in an answer with status 200; None for what is not Dify's."""
+    """Return the run or the error in an answer with status 200; None if it is not an answer of Dify."""
     found = json_object(body)
     if found is None:
         return None
@@ -257,13 +257,11 @@ def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
 
 
 def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
-    """Return True for half an answer, even half a head, which http.client takes for a whole one.
-
-    An answer that another program than Dify made is no such half.
+    """Return True for a truncated answer of Dify, including a truncated head, which http.client accepts.
 
     Args:
-        headers: Of the answer.
-        body: Of the answer.
+        headers: The header fields of the answer.
+        body: The body of the answer.
     """
     kind = headers.get("Content-Type", "")
     is_json = "json" in kind or body.lstrip().startswith(b"{")
@@ -279,8 +277,8 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
         body: Of the answer.
 
     Returns:
-        The run; RunNotFound where Dify does not know it, which a server to 1.12 says with status 200 and
-        every field null (`detail-unknown-id`); None for other answers: a proxy's page, a rejected key.
+        The run; RunNotFound if Dify does not have it, which servers up to 1.12 report with status 200 and
+        null fields (`detail-unknown-id`); None for other answers, such as a proxy's page or a rejected key.
     """
     found = json_object(body)
     if found is None:
@@ -296,11 +294,11 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
     """Read a page of /workflows/logs.
 
     Args:
-        body: The page. Before 1.5.0 it has the runs of all users.
-        user: The end user of the wanted runs.
+        body: The page. Before 1.5.0, it has the runs of all users.
+        user: The end user of the runs.
 
     Returns:
-        The runs, newest first, without outputs; None where it is no such page.
+        The runs, newest first, without outputs; None if the body is no such page.
     """
     rows = (json_object(body) or {}).get("data")
     if not isinstance(rows, list):
@@ -312,7 +310,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
-    """Read an HTTP answer other than 200; Dify's own has a version header, or a JSON object with a code.
+    """Parse an HTTP answer other than 200. Dify's answers have a version header or a JSON object with a code.
 
     Args:
         status: The HTTP status.
@@ -376,14 +374,14 @@ def _run(data: Mapping[str, Any]) -> WorkflowRun:
 
 
 def _outputs(value: Any) -> Mapping[str, Any] | None:
-    """An object (1.13 and newer, streams, blocking answers), a JSON text (run detail to 1.12) or null."""
+    """Return outputs: an object, or a JSON text (run detail up to 1.12), or null."""
     if isinstance(value, str):
         value = json_object(value.encode())
     return value if isinstance(value, dict) else None
 
 
 def _time(value: Any) -> int | float | None:
-    """Seconds since 1970; an RFC 822 date before 1.2.0 (langgenius/dify#16821)."""
+    """Return seconds since 1970; before 1.2.0 servers send an RFC 822 date (langgenius/dify#16821)."""
     if isinstance(value, str):
         try:
             return int(email.utils.parsedate_to_datetime(value).timestamp())
@@ -402,7 +400,7 @@ def _text(value: Any) -> str | None:
 
 
 def _identifier(value: Any) -> str | None:
-    """An id that can stand in a path, a header and a line of the log; Dify's are UUIDs."""
+    """Return an id that is safe in a path, a header and a log line; Dify's ids are UUIDs."""
     return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
 
 

@@ -1,4 +1,4 @@
-"""One file as multipart/form-data, read from the disk as it is sent: 100 MB are not in memory at once."""
+"""One file as multipart/form-data, read from disk while it is sent, so that memory holds only a part."""
 
 import contextlib
 import os
@@ -18,10 +18,10 @@ _REPLACED = dict.fromkeys(
 
 
 class Body:
-    """A request body that requests sends in pieces; its length is known, so nothing is chunked.
+    """A request body that requests sends in parts. Its length is known, so it is not chunked.
 
     Attributes:
-        content_type: For the request's header.
+        content_type: The Content-Type of the request.
     """
 
     def __init__(self, file: BinaryIO, name: str, mime_type: str, user: str) -> None:
@@ -30,7 +30,7 @@ class Body:
         Args:
             file: Opened for reading.
             name: Its name.
-            mime_type: As the server is to take it.
+            mime_type: The MIME type for the server.
             user: The end user of the run.
         """
         boundary = secrets.token_hex(16)
@@ -49,10 +49,10 @@ class Body:
         return len(self._before) + self._size + len(self._after)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the pieces, each time from the beginning: a redirect has it sent again.
+        """Yield the parts from the beginning at each call, because a redirect sends the body again.
 
         Raises:
-            UnreadableFileError: The file became shorter, or cannot be read any more.
+            UnreadableFileError: The file became shorter or unreadable.
         """
         yield self._before
         self._file.seek(0)
@@ -71,11 +71,11 @@ class Body:
 
 @contextlib.contextmanager
 def opened_body(path: Path, mime_type: str, user: str) -> Iterator[Body]:
-    """Open a file and give the request body that has it, under a name that Dify takes.
+    """Open a file and return its request body, with a file name that Dify accepts.
 
     Args:
         path: The file.
-        mime_type: As the server is to take it.
+        mime_type: The MIME type for the server.
         user: The end user of the run.
 
     Raises:
@@ -90,7 +90,7 @@ def open_plain(path: Path) -> BinaryIO:
     """Open a regular file for reading; a FIFO does not block.
 
     Raises:
-        UnreadableFileError: It cannot be opened, or is none.
+        UnreadableFileError: It cannot be opened, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """The node at which a workflow run failed, from the events of its stream. Pure.
 
-What servers write into these events: `run-streaming-fail`, `run-streaming-partial`, `run-streaming-iteration`
-and `stop-streaming-stream` of tests/data/recordings.
+Recordings of these events in tests/data/recordings: `run-streaming-fail`, `run-streaming-partial`,
+`run-streaming-iteration` and `stop-streaming-stream`.
 """
 
 from . import models
@@ -12,7 +12,7 @@ _COMPLETED = frozenset({"node_finished", "iteration_completed", "loop_completed"
 
 
 class NodeTracker:
-    """The nodes of one run that are running, and those that failed.
+    """The running and failed nodes of one run.
 
     A node inside an iteration or a loop fails before its container does, so the first node with the run's own
     error is the cause.
@@ -27,7 +27,7 @@ class NodeTracker:
         self._failed: dict[str | None, list[FailedNode]] = {"failed": [], "exception": []}  # by their status
 
     def observe(self, event: Event) -> None:
-        """Record one event of the run's stream, or of the snapshot of a joined one."""
+        """Record one event of the run's stream, or of the snapshot of a joined stream."""
         self.seen |= event.kind in _STARTED or event.kind in _COMPLETED
         if event.kind in _STARTED:
             self._running[event.node_id] = FailedNode(title=event.node or "", type=event.node_type)
@@ -37,9 +37,9 @@ class NodeTracker:
             self._failed.get(event.node_status, []).append(node)
 
     def failed_node(self, run: WorkflowRun) -> FailedNode | None:
-        """Return the node at which the run failed or was stopped; None where no event names it.
+        """Return the node at which the run failed or was stopped; None if no event names it.
 
-        Of a stopped run it is the node that was running.
+        For a stopped run, it is the running node.
         """
         if run.status == models.PARTIAL:
             return next(iter(self._failed["exception"]), None)
@@ -51,5 +51,5 @@ class NodeTracker:
 
     @property
     def running_node(self) -> FailedNode | None:
-        """The node that began last and has not ended; None where none is known."""
+        """The node that started last and has not ended; None if unknown."""
         return next(reversed(self._running.values()), None)

@@ -1,4 +1,4 @@
-"""Server-sent events from bytes, after the WHATWG grammar; pure, knows no HTTP.
+"""Parse server-sent events by the WHATWG grammar. Pure.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -8,21 +8,21 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
-_LIST_ENTRY = 64  # bytes that an entry of a list takes, about
+_LIST_ENTRY = 64  # approximate bytes of a list entry
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_MAX_HEAD = 1024  # bytes that are looked at, blank lines before them not counted
-_MAX_SPACE = 1024 * 1024  # bytes of an answer that says nothing yet
+_MAX_HEAD = 1024  # bytes that are checked, without leading blank lines
+_MAX_SPACE = 1024 * 1024  # bytes of leading whitespace in an answer
 
 
 class ServerSentEvent(NamedTuple):
-    """One dispatched event: its name ("message" where none was given) and its data, still bytes."""
+    """One dispatched event: its name ("message" by default) and its data as bytes."""
 
     name: str
     data: bytes
 
 
 class Content(Enum):
-    """What the first bytes of an answer show it to be."""
+    """The kind of an answer, by its first bytes."""
 
     EVENTS = auto()
     JSON = auto()
@@ -31,7 +31,7 @@ class Content(Enum):
 
 
 def content_of(head: bytes) -> Content:
-    """Return what an answer is that begins with `head`, whatever its Content-Type says."""
+    """Return the kind of an answer that begins with `head`, independent of its Content-Type."""
     start = head.removeprefix(_BOM).lstrip()[:_MAX_HEAD]
     if start.startswith((b"{", b"[")):
         return Content.JSON
@@ -43,29 +43,29 @@ def content_of(head: bytes) -> Content:
 
 
 class Parser:
-    """Splits bytes, cut anywhere, into events; each is given as soon as its empty line is complete.
+    """A parser of bytes, cut at any place, into events.
 
-    An event without its closing empty line is never given: so the grammar shows that a stream was cut off.
-    Lines are split as bytes, so U+2028 and its like inside the JSON stay where they are, and each line is
-    joined once, so one event of 20 MB costs no more per byte than a small one.
+    An event is complete at its empty line; a stream that ends before that line was truncated. Lines are split
+    as bytes, so U+2028 in JSON does not split a line. Each line is joined once, so the cost per byte is
+    constant.
     """
 
     def __init__(self, skip: tuple[bytes, ...] = ()) -> None:
         """Begin a stream.
 
         Args:
-            skip: Beginnings of lines; an event of one such line is passed over where that is cheap.
+            skip: Beginnings of lines; an event with one such line is skipped if that is cheap.
         """
         self._skip = skip
-        self._line = bytearray()  # the line that has not ended yet
+        self._line = bytearray()  # the incomplete line
         self._data: list[bytes] = []
-        self._size = 0  # bytes of the lines in _data, with what a list takes for each
+        self._size = 0  # bytes of the lines in _data, including list entries
         self._name = ""
         self._after_cr = False
-        self._head: bytes | None = b""  # up to three first bytes, until we know whether they are a BOM
+        self._head: bytes | None = b""  # up to three first bytes, until a BOM is recognised
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """Give the events that `chunk` completes, in order."""
+        """Yield the events that `chunk` completes, in order."""
         chunk = self._with_plain_line_ends(chunk)
         at = 0
         while True:
@@ -79,7 +79,7 @@ class Parser:
             if self._line:
                 self._line += line
                 line, self._line = bytes(self._line), bytearray()
-            if line.startswith(b"data:"):  # nearly every line of a stream
+            if line.startswith(b"data:"):  # most lines of a stream
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
                 self._size += len(line) + _LIST_ENTRY
             elif line:
@@ -92,7 +92,7 @@ class Parser:
 
     @property
     def pending(self) -> int:
-        """Bytes in memory of the event that has not ended yet: its whole lines, and the unfinished one."""
+        """Bytes in memory of the incomplete event."""
         return self._size + len(self._line)
 
     def _after_skipped(self, chunk: bytes, at: int) -> int:
@@ -134,4 +134,4 @@ class Parser:
             self._size += _LIST_ENTRY
         elif name == b"event":
             self._name = value.removeprefix(b" ").decode(errors="replace")
-        # A comment, id, retry or unknown field: nothing here depends on them.
+        # Comments, id, retry and unknown fields are not used.

@@ -1,4 +1,4 @@
-"""HTTP transport over requests: track whether a byte was sent, close sockets, describe errors."""
+"""HTTP transport with requests: track whether a byte was sent, close sockets, describe errors."""
 
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ from ..messages.message import msg
 from .chunked import Chunks
 from .models import Failure, FailureCause
 
-# ValueError: what a server writes into Location or Content-Length, requests and http.client take apart.
+# ValueError: requests and http.client raise it for a malformed Location or Content-Length.
 ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -37,12 +37,12 @@ ERRORS = (
 )
 REDIRECTS = 5  # of one call
 REDIRECT = frozenset({301, 302, 303, 307, 308})
-_MAX_CONNECT = 86400.0  # poll(2) takes no more than 24 days
-_SWITCHING_PROTOCOLS = 101  # no interim answer: another protocol follows it
+_MAX_CONNECT = 86400.0  # poll(2) accepts at most 24 days
+_SWITCHING_PROTOCOLS = 101  # not an interim answer: another protocol follows
 _LARGE = 1024 * 1024  # bytes
 _MAX_SIZE = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and does not forget
+_KEEP_ALIVE = (  # keeps idle connections alive in routers, and detects lost ones
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
@@ -51,20 +51,20 @@ _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and doe
 
 
 class UnreadableFileError(Exception):
-    """A file that is to be sent cannot be read; the text says why."""
+    """A file to send cannot be read; the text is the reason."""
 
 
 class ConnectionTracker:
-    """Observes the connection being made.
+    """The state of the connection of a call.
 
-    Until it is established (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the
-    call provably started nothing; afterwards nobody can know.
+    Until it is established (TCP, proxy tunnel and TLS included), not a byte of the request has left, so the
+    call provably started nothing. Afterwards, this is unknown.
 
     Attributes:
-        connected: True from then on.
+        connected: True once the connection is established.
         since: Monotonic time at which it was established.
-        allows_peer: Asked with the address before anything is sent.
-        certificate: Of the server.
+        allows_peer: Called with the address before anything is sent; False ends the call.
+        certificate: The certificate of the server.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class ConnectionTracker:
         self._shut = False
 
     def established(self, sock: Any) -> None:
-        """Record the connection; called by it before anything is sent."""
+        """Record the connection, which calls this before anything is sent."""
         if self.allows_peer is not None and not self.allows_peer(sock.getpeername()[0]):
             sock.close()
             raise OSError(errno.EACCES, msg("the host is on a private network"))
@@ -84,7 +84,7 @@ class ConnectionTracker:
         self.connected = True
         if isinstance(sock, ssl.SSLSocket):
             self.certificate = sock.getpeercert()
-        self._socket = getattr(sock, "socket", sock)  # TLS through a TLS proxy wraps the socket once more
+        self._socket = getattr(sock, "socket", sock)  # TLS through a TLS proxy wraps the socket twice
         if self._shut:
             self.shut_down()
 
@@ -93,14 +93,14 @@ class ConnectionTracker:
         self._shut = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                # Not SSLSocket.shutdown, which takes the TLS state away from the reading thread.
+                # Not SSLSocket.shutdown, which removes the TLS state while another thread reads.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer without its interim heads, which gives the chunks that have come.
+    """An answer without interim heads, whose chunks can be read as they arrive.
 
-    http.client skips 100 alone; 102 and 103 come before the answer as well (RFC 9110, section 15.2).
+    http.client skips only 100, but 102 and 103 also precede an answer (RFC 9110, section 15.2).
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -110,7 +110,7 @@ class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         while self.status < 200 and self.status != _SWITCHING_PROTOCOLS:
-            vars(self)["headers"] = None  # begin() reads a head only where there is none
+            vars(self)["headers"] = None  # begin() reads a head only if there is none
             super().begin()
 
     def read1(self, n: int = -1) -> bytes:
@@ -131,9 +131,9 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Adapter(HTTPAdapter):
-    """Gives each pool connections that report to the tracker (urllib3's ConnectionCls)."""
+    """An adapter whose connections report to the tracker (urllib3's ConnectionCls)."""
 
-    # Before 2.32.2 requests had another hook: better no call at all than one without a tracker.
+    # requests before 2.32.2 has another hook; without the tracker, no call is made.
     overridden = HTTPAdapter.get_connection_with_tls_context
 
     def __init__(self, tracker: ConnectionTracker) -> None:
@@ -159,9 +159,9 @@ class _Adapter(HTTPAdapter):
 
 
 class _Auth(AuthBase):
-    """Authenticates with the key, or not at all.
+    """Authentication with the key, or none.
 
-    requests would let an entry of ~/.netrc for the host replace a header, or add one.
+    Without it, requests would use an entry of ~/.netrc for the host.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -174,13 +174,14 @@ class _Auth(AuthBase):
 
 
 def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
-    """Make a session for one call on a fresh connection.
+    """Return a session for one call on a new connection.
 
-    The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).
+    The server closes idle connections after 2 s, which would make the outcome unknown
+    (`keepalive-idle-table`).
 
     Args:
-        tracker: Observes the connection.
-        key: The app's API key; None where it must not be sent.
+        tracker: The tracker of the connection.
+        key: The app's API key; None if it must not be sent.
     """
     made = requests.Session()
     adapter = _Adapter(tracker)
@@ -190,7 +191,7 @@ def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
     made.headers.update(
         {
             "User-Agent": f"dify-job/{__version__}",
-            "Accept-Encoding": "identity",  # nothing may buffer a stream in order to compress it
+            "Accept-Encoding": "identity",  # no proxy may buffer a stream to compress it
             "Connection": "close",
         }
     )
@@ -198,10 +199,10 @@ def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
 
 
 def prepare_memory(size: int) -> None:
-    """Prepare for so many bytes of one answer or event in memory.
+    """Prepare for an answer or event of this size in memory.
 
     Raises:
-        OSError: There is none so large (EFBIG).
+        OSError: The size exceeds the limit (EFBIG).
     """
     if size > _MAX_SIZE:
         raise OSError(errno.EFBIG, msg("the response is larger than any response of Dify"))
@@ -211,10 +212,10 @@ def prepare_memory(size: int) -> None:
 
 @cache
 def _return_large_blocks() -> None:
-    """Have large blocks go back to the system when they are freed.
+    """Make malloc return large blocks to the system when they are freed.
 
-    Above which size glibc does that follows the largest block freed (mallopt(3)): an event of 20 MB costs 6
-    times its size without this, and 3 times with it.
+    glibc raises the threshold to the largest freed block (mallopt(3)): without this call, an event of 20 MB
+    costs 6 times its size, with it 3 times.
     """
     with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, another libc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
@@ -230,14 +231,14 @@ def send(
     data: Any = None,
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """Send one request, and read the answer as it comes; the caller follows redirects.
+    """Send one request. The answer is streamed, and the caller follows redirects.
 
     Args:
-        session: As `session` made it.
+        session: The result of `session`.
         method: GET or POST.
         url: The address.
         ca_file: Certificates to trust instead of the usual ones.
-        timeout: Seconds for each address tried, and without a byte of the answer.
+        timeout: Seconds to connect to each address, and seconds without a byte of the answer.
         data: The body.
         headers: Extra request headers.
     """
@@ -248,7 +249,7 @@ def send(
         data=data,
         headers=headers,
         timeout=(min(connect, _MAX_CONNECT), read),
-        # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
+        # Per request, because REQUESTS_CA_BUNDLE overrides the session's; None: the default certificates.
         verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
         proxies=no_proxy_to_loopback(url),
         allow_redirects=False,
@@ -257,7 +258,7 @@ def send(
 
 
 def ca_file_of_openssl() -> str | None:
-    """Return SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
+    """Return SSL_CERT_FILE, which requests ignores; None leaves the choice to requests."""
     given = os.environ.get("SSL_CERT_FILE")
     if any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
         return None
@@ -267,9 +268,9 @@ def ca_file_of_openssl() -> str | None:
 def no_proxy_to_loopback(url: str) -> dict[str, str]:
     """Return the `proxies` argument of requests for a URL.
 
-    A proxy has a loopback of its own, and would be sent the key in the clear. Some forms of NO_PROXY
-    (`10.0.0.1:8443`, `[fd00::1]`, `fd00::/8`, `0.0.0.0/0`, `*.example.com`) are known to curl(1) or Go, and
-    not to requests.
+    Loopback addresses bypass the proxy, which has a loopback of its own and would receive the key
+    unencrypted. This also supports forms of NO_PROXY that curl(1) or Go know and requests does not:
+    `10.0.0.1:8443`, `[fd00::1]`, `fd00::/8`, `0.0.0.0/0`, `*.example.com`.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").partition("%")[0].rstrip(".")
@@ -282,7 +283,7 @@ def no_proxy_to_loopback(url: str) -> dict[str, str]:
 
 
 def _goes_direct(host: str, port: int, listed: str) -> bool:
-    """True for an address of this machine, and for what is in a NO_PROXY list."""
+    """Return True for a loopback address and for an address in a NO_PROXY list."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -298,7 +299,7 @@ def _goes_direct(host: str, port: int, listed: str) -> bool:
 
 
 def _entries(listed: str, port: int) -> Iterator[str]:
-    """The names, addresses and networks of a NO_PROXY list that count for a port."""
+    """Return the names, addresses and networks of a NO_PROXY list for a port."""
     for entry in listed.lower().split(","):
         form = re.fullmatch(r"\s*(?:\[([^\]]*)\](/\d+)?|([^\s:]+|[\da-f:.]+(?:/\d+)?))(?::(\d+))?\s*", entry)
         if form is not None and form[4] in (None, str(port)):
@@ -307,7 +308,7 @@ def _entries(listed: str, port: int) -> Iterator[str]:
 
 
 def reason_of(error: BaseException) -> Failure:
-    """Return the cause in words, with the server's host and port: no URLs, a proxy's can hold a password."""
+    """Return a description with the server's host and port, without URLs, which can contain passwords."""
     causes = _causes(error)
     words = next((words for one in causes if (words := _description(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
@@ -372,7 +373,7 @@ _DESCRIPTIONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the error and what it wraps, innermost first."""
+    """Return the error and its causes, innermost first."""
     found: list[BaseException] = []
     queue: list[object] = [error]
     while queue:

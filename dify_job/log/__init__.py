@@ -1,6 +1,6 @@
-"""The log: one structlog pipeline in three formats, chosen once: console, journal, JSON lines.
+"""The log: one structlog pipeline with three formats: console, journal, JSON lines.
 
-Until set_up is called nothing is logged: a program that imports run_workflow has its own logging.
+Nothing is logged before set_up, because a program that imports run_workflow has its own logging.
 """
 
 import contextlib
@@ -52,12 +52,12 @@ _reader = Reader()
 
 
 def level_of(name: str) -> int:
-    """Return the number of a level's name."""
+    """Return the number of a level."""
     return _LEVELS[name]
 
 
 def is_set_up() -> bool:
-    """Return True once set_up chose a format."""
+    """Return True after set_up."""
     return _logger is not None
 
 
@@ -74,16 +74,16 @@ def set_up(
     """Choose the format and the lowest level of the log.
 
     Args:
-        log_format: One of FORMATS; "auto" chooses by what stderr is.
+        log_format: One of FORMATS; "auto" chooses by the type of stderr.
         level: The lowest level that is logged.
         job: The job that every line names.
-        stream: Where lines go; stderr by default.
-        journal: Send to the journal's socket even where stderr is something else (cron).
-        without_result: Leave out of the console how the run ended: the command shows it itself.
-        reader: For whom the commands in it are written; None for anybody.
+        stream: The stream of the lines; stderr by default.
+        journal: Send to the journal's socket even if stderr is not the journal (cron).
+        without_result: Leave the outcome out of the console, because the command prints it.
+        reader: The reader of commands in messages; None for any reader.
 
     Returns:
-        The format chosen.
+        The chosen format.
     """
     global _logger, _level, _reader  # noqa: PLW0603 - one process, one log
     stream = stream or sys.stderr
@@ -103,7 +103,7 @@ def set_up(
 
 
 def stderr_is_journal(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return True where JOURNAL_STREAM names the file of stderr: children inherit it (systemd.exec(5))."""
+    """Return True if JOURNAL_STREAM names the file of stderr (systemd.exec(5)); children inherit it."""
     try:
         status = os.fstat(2)
     except OSError:
@@ -130,7 +130,7 @@ def _log(level: str, event: str, /, **fields: Any) -> None:
 
 
 def _report_lost_lines(logger: "pipeline.Logger") -> None:
-    """Log how many lines were dropped, once the reader takes lines again."""
+    """Log the number of dropped lines when the reader accepts lines again."""
     sink = logger.sink
     if (lost := getattr(sink, "lost", 0)) and sink.is_ready():
         sink.lost = 0
@@ -141,10 +141,10 @@ def _report_lost_lines(logger: "pipeline.Logger") -> None:
 
 
 def finish(seconds: float) -> None:
-    """Wait for the reader of the log, and report lines that were lost.
+    """Wait for the reader of the log, and report lost lines.
 
     Args:
-        seconds: How long at most.
+        seconds: The maximum wait.
     """
     if _logger is None:
         return

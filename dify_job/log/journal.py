@@ -13,10 +13,12 @@ from typing import Any
 from .sinks import DatagramSocket
 
 _SOCKET = "/run/systemd/journal/socket"
-_MAX_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
+_MAX_VALUE = (
+    48 * 1024
+)  # bytes; a datagram of 300 KB fails with EMSGSIZE, and complete outputs are never logged
 _DRAIN = 1.0  # seconds at most
 
-# Of dify-job in the journal, fixed for ever: journalctl MESSAGE_ID=... finds every message of a kind.
+# Fixed ids of dify-job's messages: journalctl MESSAGE_ID=... finds every message of a kind.
 MESSAGE_IDS: Mapping[str, str] = {
     "started": "0c6f4e3b5f0e4f7c9d3a6a2f3d1b7e01",
     "finished": "5b1c0d6e8a764c2f9f4e2b7d6c3a9e02",
@@ -26,7 +28,7 @@ MESSAGE_IDS: Mapping[str, str] = {
 
 
 class Journal:
-    """A logger for structlog that sends journal entries. Raises OSError where there is no journal."""
+    """A logger for structlog that sends journal entries. Raises OSError without a journal."""
 
     def __init__(self) -> None:
         self.socket = DatagramSocket(_SOCKET)
@@ -46,16 +48,16 @@ class Journal:
             self._drain()
 
     def _drain(self) -> None:
-        """Wait until journald has taken what we sent.
+        """Wait until journald has read the entries.
 
-        It finds the unit through /proc when it reads an entry, so a process that is gone by then has none. It
-        reads in order, and remembers a process once seen: when the last entry is taken, an earlier one has
-        been seen whole while we lived (journald-context.c). TIOCOUTQ is SIOCOUTQ: bytes not yet read.
+        journald finds the unit in /proc when it reads an entry, so it finds none after the process has
+        exited. It reads in order and caches processes: when it reads the last entry, it has already cached
+        this process (journald-context.c). TIOCOUTQ is SIOCOUTQ: bytes not yet read.
         """
         until = time.monotonic() + (0.0 if self._slow else _DRAIN)
         with contextlib.suppress(OSError):
             while struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))[0]:
-                self._slow = time.monotonic() >= until  # a daemon that is stuck is waited for once
+                self._slow = time.monotonic() >= until  # wait for a stuck daemon only once
                 if self._slow:
                     return
                 time.sleep(0.001)

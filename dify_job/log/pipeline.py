@@ -1,4 +1,4 @@
-"""The structlog pipeline of each log format: processors, and the logger that takes what they return."""
+"""The structlog pipeline of each log format: the processors and the logger of their results."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-# Of the package, lazy as it is, only this is executed. The whole, which imports asyncio, rich and inspect,
-# would be 0.19 of the CPU time of `import requests` and 4 MiB at each run.
+# Only these modules of the lazy package are executed. The complete package imports asyncio, rich and inspect,
+# # which takes 0.19 of the CPU time of `import requests` and 4 MiB at each run.
 from structlog._base import BoundLoggerBase
 from structlog.exceptions import DropEvent
 
@@ -31,7 +31,7 @@ class Logger(BoundLoggerBase):
     """A bound logger with the job in its context.
 
     Attributes:
-        sink: Where entries go; it counts in `lost` those that were dropped.
+        sink: The destination of entries; `lost` counts dropped ones.
     """
 
     sink: Any
@@ -42,7 +42,7 @@ class Logger(BoundLoggerBase):
         Args:
             level: Name of the level.
             event: The message.
-            fields: What else is known of it.
+            fields: The other fields.
 
         Raises:
             OSError, ValueError: The sink is closed.
@@ -54,9 +54,9 @@ def console(stream: Stream, job: str, *, without_result: bool) -> Logger:
     """Return the logger of lines for people: `dify-job: message  key=value`.
 
     Args:
-        stream: Where the lines go; coloured on a terminal, unless NO_COLOR or TERM=dumb says otherwise.
+        stream: The stream of the lines; coloured on a terminal, unless NO_COLOR or TERM=dumb is set.
         job: The job that every line names.
-        without_result: Drop the message that says how the run ended.
+        without_result: Drop the message with the outcome.
     """
     colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     drop = (_drop_result,) if without_result else ()
@@ -65,10 +65,10 @@ def console(stream: Stream, job: str, *, without_result: bool) -> Logger:
 
 
 def json_lines(stream: Stream, job: str) -> Logger:
-    """Return the logger of one JSON object a line, as console does.
+    """Return the logger of JSON lines.
 
     Args:
-        stream: Where the lines go.
+        stream: The stream of the lines.
         job: The job that every line names.
     """
     return _logger(_Lines(stream), _sink_of(stream), (_for_programs, _redact, _json_line), job)
@@ -95,7 +95,7 @@ def _sink_of(stream: Stream) -> Any:
 
 
 class _Lines:
-    """Writes rendered lines to a stream, whatever their level."""
+    """A logger that writes rendered lines of all levels to a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -114,7 +114,7 @@ def _drop_result(_logger: object, _level: str, event: Event) -> Event:
 
 
 def _for_people(_logger: object, _level: str, event: Event) -> Event:
-    """Translate, and begin the message with the job, so that the lines of many jobs can be read together."""
+    """Translate the message and prefix it with the job's name."""
     data = {**event}
     text = translate(data.pop("line", None) or data["event"])
     if hint := data.get("hint"):
@@ -123,14 +123,14 @@ def _for_people(_logger: object, _level: str, event: Event) -> Event:
 
 
 def _for_programs(_logger: object, level: str, event: Event) -> Event:
-    """Add level and time, and leave out what is worded for people."""
+    """Add level and time, and remove fields for people."""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     data = {key: value for key, value in event.items() if key != "line"}
     return data | {"level": level, "timestamp": f"{now}Z"}
 
 
 def _redact(_logger: object, _level: str, event: Event) -> Event:
-    """Remove secrets, control characters and empty fields: the one place, for every format."""
+    """Remove secrets, control characters and empty fields, for every format."""
     return {key: _shown(value) for key, value in event.items() if value is not None and value != ""}
 
 
@@ -144,7 +144,7 @@ def _json_line(_logger: object, _level: str, event: Event) -> str:
 
 def _line(_logger: object, level: str, event: Event, *, colors: Mapping[str, str]) -> str:
     shown = {key: event[key] for key in event if key not in ("event", "message_id", "job")}
-    # A line end in the title of a node must not begin a line that looks like one of dify-job.
+    # A line end in the title of a node must not start a line that looks like a line of dify-job.
     fields = [f"{key}={value}".replace("\n", "\\n") for key, value in shown.items()]
     color = colors.get(level, "")
     text = f"{color}{_PREFIXES.get(level, '')}{event['event']}{_END if color else ''}"

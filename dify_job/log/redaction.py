@@ -11,24 +11,24 @@ from ..messages.message import Message
 from ..system.json_text import RawJson, dumps
 
 _HIDDEN = "[hidden]"
-_MIN_SECRET = 4  # hiding "1" would hide every 1 in the log
+_MIN_SECRET = 4  # a secret "1" would redact every 1 in the log
 _secrets: list[str] = []
 _keys: list[str] = []
 _lock = threading.Lock()
 
 
 def add_secret(secret: str, *, is_key: bool = False) -> None:
-    """Never show this text, as it is or as JSON or a URL would write it.
+    """Redact this text from now on, also in the forms of JSON and URLs.
 
     Args:
-        secret: The text; one shorter than 4 characters is ignored.
-        is_key: Remove it from output files, too, where a secret input may well belong.
+        secret: The text; a text shorter than 4 characters is ignored.
+        is_key: Redact it also in output files, which may contain other secrets.
     """
     if len(secret) < _MIN_SECRET:
         return
     forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     forms |= {parse.quote(secret, safe="", errors="replace"), parse.quote(secret, errors="replace")}
-    with _lock:  # a program's threads each hide their own
+    with _lock:  # threads of a program add secrets concurrently
         for hidden in (_secrets, _keys) if is_key else (_secrets,):
             hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
 
@@ -41,19 +41,19 @@ def redact(text: str) -> str:
 
 
 def redacted(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record without secrets, and without numbers that JSON lacks."""
+    """Return a record without secrets and without numbers that JSON lacks."""
     value: dict[str, Any] = _fit_for_json(record, _secrets)
     return value
 
 
 def as_json(value: Any, *, indent: int | None = None, to_file: bool = False) -> str:
-    """Return a value as JSON without secrets in its texts; a number that JSON lacks, as 1e999, is null.
+    """Return a value as JSON without secrets in its texts; a number that JSON lacks, such as 1e999, is null.
 
-    The finished text is not searched and replaced: a secret "true" would leave no JSON.
+    Texts are redacted before they are encoded, because redacting a secret "true" in JSON would break it.
 
     Args:
-        value: What json.dumps takes.
-        indent: As of json.dumps.
+        value: A value for json.dumps.
+        indent: The indent of json.dumps.
         to_file: Redact API keys only.
     """
     secrets = _keys if to_file else _secrets

@@ -1,4 +1,4 @@
-"""Where log lines go: stderr, syslog or a file. No sink waits for its reader; lost lines are counted."""
+"""Sinks of log lines: stderr, syslog or a file. No sink waits for its reader; lost lines are counted."""
 
 import contextlib
 import fcntl
@@ -15,15 +15,15 @@ from typing import Any, Protocol, TextIO
 
 from ..messages.message import msg
 
-_MAX_PENDING = 256 * 1024  # bytes of the log that wait for a reader
-_SEND_TIMEOUT = 1.0  # seconds that one datagram waits for a daemon; none after the first that waited in vain
+_MAX_PENDING = 256 * 1024  # bytes of log lines that wait for a reader
+_SEND_TIMEOUT = 1.0  # seconds that a datagram waits for a daemon; no wait after the first timeout
 _SYSLOG = "/dev/log"
 _DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
 _MAX_FILE = 1_000_000  # bytes; a larger log file is renamed to FILE.1
 
 
 class Stream(Protocol):
-    """What the lines of the log are written to: these methods of a text file."""
+    """The methods of a text file that log lines need."""
 
     def write(self, text: str, /) -> int:
         """Write text."""
@@ -38,10 +38,11 @@ class Stream(Protocol):
 class NonBlockingWriter(io.RawIOBase):
     """A writer to a file descriptor that never waits for the reader.
 
-    What a full pipe or a stopped terminal does not take is held, up to a limit; lines beyond it are lost.
+    Data that a full pipe or a stopped terminal does not accept is buffered up to a limit; further lines are
+    lost.
 
     Attributes:
-        lost: lines that were dropped and not reported yet.
+        lost: Dropped lines that were not reported yet.
     """
 
     def __init__(self, fd: int) -> None:
@@ -70,13 +71,13 @@ class NonBlockingWriter(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Close what was opened here; the descriptor itself stays open."""
+        """Close the writer's own descriptor; the given one stays open."""
         if not self.closed:
             self._release()
         super().close()
 
     def write(self, data: Any, /) -> int:
-        """Write, hold or drop the data; never waits and never fails."""
+        """Write, buffer or drop the data; never waits and never fails."""
         data = bytes(data)
         with self._lock:
             self._push()
@@ -88,13 +89,13 @@ class NonBlockingWriter(io.RawIOBase):
         return len(data)
 
     def is_ready(self) -> bool:
-        """Return True where the reader has taken all that was written."""
+        """Return True if the reader has read everything."""
         with self._lock:
             self._push()
             return not self._held
 
     def drain(self, seconds: float) -> None:
-        """Wait until the reader has taken what is held, for so many seconds at most."""
+        """Wait until the reader has read the buffer, for at most this number of seconds."""
         until = time.monotonic() + seconds
         while not self.is_ready() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.02))
@@ -105,7 +106,7 @@ class NonBlockingWriter(io.RawIOBase):
                 sent = self._send(bytes(self._held[:65536]))
             except BlockingIOError:
                 return
-            except OSError:  # a full disk, a reader that is gone
+            except OSError:  # a full disk or a closed reader
                 self.lost += max(1, self._held.count(b"\n"))
                 self._held.clear()
                 return
@@ -113,10 +114,10 @@ class NonBlockingWriter(io.RawIOBase):
 
 
 def _non_blocking_write(fd: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
-    """Return a write to the descriptor that raises BlockingIOError where it would wait, and its close.
+    """Return a write function that raises BlockingIOError instead of waiting, and its close function.
 
-    O_NONBLOCK belongs to the open file, which other processes share: so the file is opened once more, and
-    only where that is refused the flag is set for the moment of one write.
+    Other processes share O_NONBLOCK with the open file, so the file is opened a second time. If that fails,
+    the flag is set only during one write.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
@@ -145,11 +146,11 @@ def _write_with_flag(fd: int, data: bytes) -> int:
 
 
 class DatagramSocket:
-    """A connected socket of a logging daemon. A daemon that is stuck delays the first message alone.
+    """A connected socket of a logging daemon. A stuck daemon delays only the first message.
 
     Attributes:
-        lost: messages that were dropped and not reported yet.
-        stuck: True from a message that was dropped until one is taken again.
+        lost: Dropped messages that were not reported yet.
+        stuck: True after a dropped message, until the daemon accepts one again.
     """
 
     def __init__(self, path: str) -> None:
@@ -179,19 +180,19 @@ class DatagramSocket:
         """Send one message; return False where it was dropped."""
         until = time.monotonic() + (0.0 if self.stuck else _SEND_TIMEOUT)
         self.stuck = False
-        with contextlib.suppress(OSError):  # the daemon is gone
+        with contextlib.suppress(OSError):  # the daemon has ended
             while not self.stuck:
                 with contextlib.suppress(BlockingIOError):
                     self._socket.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
                     return True
-                # Another process can take the room that poll reports: then it is waited for again.
+                # Another process can use the space that poll reports; then wait again.
                 left = until - time.monotonic()
                 self.stuck = left <= 0 or not self._wait(left)
         self.lost += 1
         return False
 
     def is_ready(self) -> bool:
-        """Return True where a message would be taken now."""
+        """Return True if the daemon accepts a message now."""
         return self._wait(0.0)
 
     def _wait(self, seconds: float) -> bool:
@@ -219,15 +220,15 @@ class Syslog(DatagramSocket, io.TextIOBase):
 
 
 def open_log_file(path: Path) -> TextIO:
-    """Open a file of bounded size to append to; the file before it is renamed to FILE.1.
+    """Open a file of limited size for appending; a full file is renamed to FILE.1.
 
     Raises:
-        OSError: It cannot be written, or is no regular file.
+        OSError: The file cannot be written, or is not a regular file.
     """
     with contextlib.suppress(FileNotFoundError):
         if path.stat(follow_symlinks=False).st_size > _MAX_FILE:
             path.rename(path.with_name(f"{path.name}.1"))
-    # root may write where others can put a link or a pipe
+    # root may write to a directory where others can create a link or a pipe
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(path, flags, 0o640)
     if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -13,9 +13,9 @@ class JobError(Exception):
     """An error that ends the command.
 
     Args:
-        outcome: The row of the table of exit codes that the command ends with.
-        message: What happened and why: one sentence without a full stop at its end.
-        hint: The command, edit or advice that fixes it; None where there is none.
+        outcome: The outcome, which determines the exit code.
+        message: The event and its reason: one sentence without a full stop.
+        hint: The command, edit or advice that fixes it, or None.
     """
 
     def __init__(self, outcome: Outcome, message: str, hint: str | None = None) -> None:
@@ -28,7 +28,7 @@ class JobError(Exception):
         """Return the error as a problem.
 
         Args:
-            name: What was looked at when it was raised.
+            name: The name of the check.
         """
         return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
 
@@ -38,20 +38,20 @@ _OBSTACLES = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, 
 
 
 def no_thread(error: RuntimeError) -> JobError:
-    """Return the error for what needs a thread; nothing was sent."""
+    """Return the error of a thread that could not be started; nothing was sent."""
     return JobError(
         Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), PROCESS_LIMIT_HINT
     )
 
 
 def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
-    """Return what fixes a write to a place of dify-job's own that failed.
+    """Return the hint for a failed write to one of dify-job's own paths.
 
     Args:
         error: The error of the write.
-        place: What could not be written; a relative name of a file in the error is below it.
-        otherwise: The hint where the error is about neither space, a read-only file system, nor something
-            else that stands at the place.
+        place: The path; a relative file name in the error is below it.
+        otherwise: The hint for errors other than lack of space, a read-only file system, or another kind of
+            file at the path.
     """
     if error.errno not in _OBSTACLES:
         return disk_error_hint(error, place, otherwise)
@@ -63,12 +63,12 @@ def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
 
 
 def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
-    """Return what fixes a write that failed.
+    """Return the hint for a failed write.
 
     Args:
         error: The error of the write.
         place: The file that could not be written.
-        otherwise: The hint where the error is about neither space nor a read-only file system.
+        otherwise: The hint for errors other than lack of space or a read-only file system.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return otherwise

@@ -1,6 +1,6 @@
-"""Translation of messages: English in the code, Chinese where the reader's locale asks for it.
+"""Translation of messages from English to Chinese, by the reader's locale.
 
-The catalogue is gettext's, in locale/zh/LC_MESSAGES; `make messages` renews it with babel.
+The gettext catalogue is in locale/zh/LC_MESSAGES; `make messages` renews it with babel.
 """
 
 import gettext
@@ -13,7 +13,7 @@ from .message import Message, msg
 
 _LOCALES = Path(__file__).parent / "locale"
 _FULL_WIDTH = {", ": "，", "; ": "；"}
-# Why the operating system refuses a call (strerror(3)): Python gives these texts in English in every locale.
+# Errors of the operating system (strerror(3)): Python gives these texts in English in every locale.
 _SYSTEM_ERRORS = frozenset(
     {
         msg("Address already in use"),
@@ -51,9 +51,9 @@ _SYSTEM_ERRORS = frozenset(
 
 
 def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7)).
+    """Return whether the locale of messages is Chinese: LC_ALL, then LC_MESSAGES, then LANG (locale(7)).
 
-    LANGUAGE goes before them all, except where they ask for C (gettext's manual, The LANGUAGE variable).
+    LANGUAGE overrides them unless they select C (gettext's manual, The LANGUAGE variable).
 
     Args:
         environ: The environment variables.
@@ -68,7 +68,7 @@ def translate(text: str) -> str:
     """Return a message in the reader's language.
 
     Args:
-        text: A message. A text that is none, such as a server's, stays as it is.
+        text: A message; another text, such as a server's, is returned unchanged.
     """
     return _chinese(text) if is_chinese() else str(text)
 
@@ -77,15 +77,15 @@ def translate_constant(text: str) -> str:
     """Return the translation of a text without values that click holds as a plain `str`, such as a docstring.
 
     Args:
-        text: The text as it stands in the code.
+        text: The text in the code.
     """
     return _catalogue().gettext(text) if is_chinese() and text else text
 
 
 def enable_click_translation() -> None:
-    """Have click's own texts (`Usage:`, `No such option`) translated, where the locale asks for it.
+    """Translate click's own texts (`Usage:`, `No such option`) in a Chinese locale.
 
-    click calls gettext.gettext, which looks in the current domain.
+    click calls gettext.gettext, which uses the current domain.
     """
     if is_chinese():
         gettext.bindtextdomain("click", str(_LOCALES))
@@ -93,7 +93,7 @@ def enable_click_translation() -> None:
 
 
 def disable_click_translation() -> None:
-    """Have click's own texts in English from now on."""
+    """Use click's own English texts from now on."""
     gettext.textdomain("messages")
 
 
@@ -111,5 +111,5 @@ def _catalogue() -> gettext.NullTranslations:
     try:
         with (_LOCALES / "zh/LC_MESSAGES/dify-job.mo").open("rb") as file:
             return gettext.GNUTranslations(file)
-    except OSError:  # an upgrade replaces it at this moment
+    except OSError:  # an upgrade can replace the file now
         return gettext.NullTranslations()

@@ -5,10 +5,10 @@ from typing import Any, Self
 
 
 class Message(str):
-    """A text that is English as a `str`, and that knows what it was made from.
+    """An English `str` with its template and values.
 
-    The place that prints it chooses the language (`i18n.translate`): the catalogue translates the
-    template, and the values are filled in afterwards. Messages among the values are translated, too.
+    The code that prints it chooses the language (`i18n.translate`): it translates the template and messages
+    among the values, then fills the values in.
     """
 
     __slots__ = ("template", "values")
@@ -33,10 +33,10 @@ class Message(str):
         return self.template, self.values
 
     def map(self, change: Callable[[str], str]) -> "Message":
-        """Return the message with each text among its values changed, so that it can still be translated.
+        """Return the message with each text among its values changed; it can still be translated.
 
         Args:
-            change: Takes a text and returns what takes its place, such as one without secrets.
+            change: Returns the replacement of a text, for example without secrets.
         """
         return Message(
             self.template,
@@ -58,13 +58,13 @@ THE_VALUE = msg("the value")
 
 
 def with_setting(error: Exception, setting: str) -> Message:
-    """Return the message of a reader with the name of the setting that it read.
+    """Return the message of a reader with the name of its setting.
 
-    A reader knows only the value: its message has the value `setting`, which is THE_VALUE, or begins with a
-    dot where it is a key in a table (`.attempts`).
+    A reader knows only the value: its message has the value `setting`, which is THE_VALUE or, for a key of a
+    table, begins with a dot (`.attempts`).
 
     Args:
-        error: What the reader raised.
+        error: The error of the reader.
         setting: The name of a key, a flag or a variable.
     """
     text = text_of(error)
@@ -76,20 +76,20 @@ def with_setting(error: Exception, setting: str) -> Message:
 
 
 def text_of(error: Exception) -> str:
-    """Return the text of an error; the message that it was raised with can still be translated.
+    """Return the text of an error. If it was raised with a message, the text can be translated.
 
     Args:
-        error: Any exception; a library's has text that is no message.
+        error: Any exception.
     """
     text = error.args[0] if len(error.args) == 1 else None
     return text if isinstance(text, Message) else str(error)
 
 
 def join(separator: str, parts: Iterable[str]) -> Message:
-    """Join texts, so that the messages among them, and the punctuation between them, can still be translated.
+    """Join texts to a message; messages among them, and the separator, can still be translated.
 
     Args:
-        separator: What stands between two parts, such as `, `.
+        separator: The text between two parts, such as `, `.
         parts: Messages, and texts that need no translation.
     """
     values = {f"part{number}": part for number, part in enumerate(parts)}

@@ -1,4 +1,4 @@
-"""What goes wrong, and what fixes it: problems, and the commands in messages, as data."""
+"""Problems and the commands in messages, as data."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 from ..exit_codes import Outcome
 from .message import Message
 
-# Commands of dify-job that go by what is installed, or by nothing: --config and --env-file change nothing.
+# Commands of dify-job that ignore --config and --env-file.
 _WITHOUT_CONFIG = frozenset({"demo", "exit-codes", "http", "pause", "resume", "uninstall"})
 
 
@@ -23,8 +23,8 @@ class Severity(IntEnum):
 class Command(Message):
     """A command that a person can paste into a shell.
 
-    It can be a whole hint, or a value of one: `msg("{command} shows it", command=Command(...))`. The place
-    that prints it adds what this reader needs in front of it (`for_reader`).
+    It is a complete hint or a value of one: `msg("{command} shows it", command=Command(...))`. `for_reader`
+    adds the prefix and options that a reader needs.
     """
 
     __slots__ = ("argv", "needs_root")
@@ -37,7 +37,7 @@ class Command(Message):
         Args:
             argv: Program and arguments, not quoted.
             values: Ignored; a command has no values.
-            needs_root: True for a command that only root can give.
+            needs_root: True for a command that only root can run.
         """
         text = shlex.join(argv)
         command = super().__new__(cls, text.replace("{", "{{").replace("}", "}}"), {})
@@ -51,7 +51,7 @@ class Command(Message):
 
     @property
     def reads_config(self) -> bool:
-        """True for a command of dify-job that does what --config and --env-file say."""
+        """True for a command of dify-job that reads the configuration."""
         program, *words = self.argv
         named = bool(words) and words[0] not in _WITHOUT_CONFIG and not words[0].startswith("-")
         return program == "dify-job" and named and "--help" not in words
@@ -62,7 +62,7 @@ def command(*argv: str, needs_root: bool = False) -> Command:
 
     Args:
         *argv: Program and arguments, not quoted.
-        needs_root: True for a command that only root can give.
+        needs_root: True for a command that only root can run.
     """
     return Command(argv, needs_root=needs_root)
 
@@ -82,7 +82,7 @@ def with_job(text: str, job: str) -> str:
 
 
 class Reader(NamedTuple):
-    """The person who reads a message, as far as commands in it depend on them."""
+    """The properties of a reader that commands in messages depend on."""
 
     lacks_root: bool = False
     """Not root now: commands that need root begin with sudo."""
@@ -93,7 +93,7 @@ class Reader(NamedTuple):
 
 
 def for_reader(text: str, reader: Reader) -> str:
-    """Return a message with its commands as this reader has to type them.
+    """Return a message with its commands adapted to a reader.
 
     Args:
         text: A message, a command, or a text without commands.
@@ -114,15 +114,15 @@ def for_reader(text: str, reader: Reader) -> str:
 
 
 class Problem(NamedTuple):
-    """Something that is wrong, or worth saying, and what fixes it.
+    """The result of a check, with its fix.
 
     Args:
-        name: What was looked at, such as `key`; stable, for programs.
-        severity: How bad it is.
-        message: What happened and why: one sentence without a full stop at its end.
-        fix: A command, an edit, or advice; None where there is nothing to do.
-        outcome: How a command ends that refuses a job for it; None where none does.
-        settings: The keys of the configuration that it is about.
+        name: The name of the check, such as `key`; stable, for programs.
+        severity: The severity.
+        message: The event and its reason: one sentence without a full stop.
+        fix: A command, an edit, or advice; None if nothing needs to be done.
+        outcome: The outcome of a command that rejects a job for it, or None.
+        settings: The settings that it concerns.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Problem(NamedTuple):
     settings: tuple[str, ...] = ()
 
     def for_reader(self, reader: Reader) -> "Problem":
-        """Return the problem with its commands as this reader has to type them.
+        """Return the problem with its commands adapted to a reader.
 
         Args:
             reader: The person who reads it.

@@ -1,4 +1,4 @@
-"""Messages as JSON: their template and values, so that a record can be shown in each reader's language."""
+"""Messages as JSON with template and values, so that each reader sees a record in the own language."""
 
 import string
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any
 from .message import Message
 from .problem import Command
 
-_SPECS = ("", ",", "d", ",d", "s")  # of a number and a text; nothing that pads
+_SPECS = ("", ",", "d", ",d", "s")  # formats of numbers and texts without padding
 _MAX_DIGITS = 6  # after the decimal point
 
 
 def as_data(text: str | None) -> dict[str, Any] | None:
-    """Return what a record has of a message besides its English text.
+    """Return the data of a message for a record.
 
     Args:
         text: The message.
 
     Returns:
-        Its template and values; None for a text that was not made of any.
+        The template and the values; None for a text that is no message.
     """
     if not isinstance(text, Message):
         return None
@@ -39,10 +39,10 @@ def from_data(text: str, data: object) -> str:
 
     Args:
         text: Its English text.
-        data: What `as_data` gave, from a file that others may have written.
+        data: The result of `as_data`, from a file that others may have written.
 
     Returns:
-        The message, which can be translated; the text itself where the data are none, or are of another text.
+        The message, which can be translated; the text if the data are missing or belong to another text.
     """
     found = _message(data)
     return found if found is not None and found == text else text
@@ -68,6 +68,6 @@ def _message(data: object) -> Message | None:
 
 
 def _is_harmless(spec: str | None) -> bool:
-    """False for a format that could fill the memory: the template is from a file."""
+    """Return False for a format that could exhaust memory, because the template comes from a file."""
     digits = (spec or "").removeprefix(",").removeprefix(".").removesuffix("f")
     return (spec or "") in _SPECS or (digits.isdecimal() and int(digits) <= _MAX_DIGITS)

@@ -1,4 +1,4 @@
-"""Past runs as a text that fits a terminal, the newest first. Pure."""
+"""Text of past runs for a terminal, the newest first. Pure."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
 
     Args:
         runs: The newest first; at least one.
-        terminal: The reader's. Where a line is too long for it, run id and message have lines of their own.
+        terminal: The terminal. If a line is too long for it, run id and message get lines of their own.
     """
     when, *others = map(translate, _HEADS)
     rows = [[f"  {when}", *others], *(_cells(one, terminal) for one in runs)]
@@ -65,11 +65,11 @@ def _shifted(lines: Sequence[str]) -> list[str]:
 
 
 def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
-    """Return the durations of one job's runs as a sparkline; None where there are none.
+    """Return the durations of one job's runs as a sparkline; None without durations.
 
     Args:
-        runs: The newest first.
-        terminal: The reader's.
+        runs: The runs, newest first.
+        terminal: The terminal.
     """
     spans = [
         one.run.duration for one in reversed(runs) if not one.run.skipped and one.run.duration is not None

@@ -1,4 +1,4 @@
-"""The status of one job on this host: its files against the config, its past, its upcoming runs."""
+"""The status of one job on this host: installed files, past runs and upcoming runs."""
 
 import os
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _GOOD_OUTCOMES = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
 
 class Health(StrEnum):
-    """What a job needs, the worst first."""
+    """The health of a job, the worst first."""
 
     FAILING = "failing"
     ATTENTION = "attention"
@@ -59,19 +59,19 @@ class JobStatus:
 
     Attributes:
         job: Its name.
-        sync: Its installed files against its configuration.
-        installed: What is installed; None where nothing is.
-        description: As it is configured.
-        schedule: When it runs, in words; None where its config cannot be read.
-        next_runs: Upcoming runs, at most three; empty where the schedule is not enabled.
-        last: How the last start ended; None where nothing is known of any.
-        history: Its past runs.
-        past: What they come to; None where they cannot be read.
+        sync: The comparison of installed files and configuration.
+        installed: The installed job, or None.
+        description: The configured description.
+        schedule: The schedule as text; None if the configuration cannot be read.
+        next_runs: Upcoming runs, at most three; empty if the schedule is disabled.
+        last: The record of the last start, or None.
+        history: The past runs.
+        past: The summary of the past runs; None if they cannot be read.
         failures: Failed runs since yesterday, oldest first.
-        running_since: When the run that is in progress began; None where none is, or it is not known.
+        running_since: The start of the run in progress; None without one, or if unknown.
         running: Whether a run is in progress.
-        config_error: Why the config that it was installed from cannot be used; None where it can.
-        other_problems: Other problems, a sentence each with the command that fixes it.
+        config_error: The error of the configuration that the job was installed from, or None.
+        other_problems: Other problems, each a sentence with its fix.
     """
 
     job: str
@@ -91,17 +91,17 @@ class JobStatus:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with what is installed, a sentence each."""
+        """The problems of the installed job, a sentence each."""
         return (*((self.config_error,) if self.config_error else ()), *self.other_problems)
 
     @property
     def last_failed(self) -> bool:
-        """True where the last run did not succeed."""
+        """True if the last run did not succeed."""
         return self.last is not None and self.last.outcome not in _GOOD_OUTCOMES
 
     @property
     def health(self) -> Health:
-        """What the job needs. A pause is the administrator's decision, and no problem."""
+        """The health of the job. A paused job is healthy."""
         if self.last_failed:
             return Health.FAILING
         if self.sync is not Sync.CONFIGURED or self.problems or self.failures:
@@ -112,27 +112,27 @@ class JobStatus:
 
     @property
     def healthy(self) -> bool:
-        """True where nobody has to do anything about the job."""
+        """True if the job needs no attention."""
         return self.health not in (Health.FAILING, Health.ATTENTION)
 
     @property
     def hidden(self) -> bool:
-        """True where the caller has no permission to read its past runs."""
+        """True if the caller has no permission to read the past runs."""
         return self.history is not None and isinstance(self.history.error, PermissionError)
 
     @property
     def paused(self) -> bool:
-        """True where somebody disabled its schedule."""
+        """True if somebody disabled the schedule."""
         return self.installed is not None and self.installed.paused
 
     @property
     def enabled(self) -> bool | None:
-        """True where the scheduler will start it; None where the service manager cannot be asked."""
+        """True if the scheduler will start the job; None if the service manager does not answer."""
         return self.installed.enabled if self.installed is not None else False
 
     @property
     def recent(self) -> list[RunRecord]:
-        """The last ten runs, oldest first; skipped starts are none."""
+        """The last ten runs, oldest first, without skipped starts."""
         runs = self.history.runs if self.history is not None else ()
         return distinct([run for run in runs[-10 * RECENT_RUNS :] if not run.skipped])[-RECENT_RUNS:]
 
@@ -171,13 +171,13 @@ class JobStatus:
 def configured_status(
     name: str, config: Config | None, now: datetime, scheduler_error: JobError | None = None
 ) -> JobStatus:
-    """Return the status of a job that is not installed, and may have been run by hand.
+    """Return the status of a job that is not installed but may have been run by hand.
 
     Args:
-        name: Its name.
-        config: The caller's configuration, which need not have the job; None where there is none.
+        name: The name of the job.
+        config: The caller's configuration, which may lack the job, or None.
         now: The current time, aware.
-        scheduler_error: Why a scheduler, which may have the job, cannot be asked; None where all answered.
+        scheduler_error: Why a scheduler, which may have the job, does not answer; None if all schedulers do.
     """
     state = state_of(name, None, config, None)
     job = config.jobs.get(name) if config is not None else None
@@ -212,8 +212,8 @@ def installed_status(
     Args:
         scheduler: The scheduler that has it.
         one: The job as it is installed.
-        of_config: The configuration that it was installed from, or why it cannot be used; None where it
-            cannot be seen.
+        of_config: The configuration that the job was installed from, or its error; None if the caller cannot
+            access it.
         callers: The caller's configuration, which can be another one.
         now: The current time, aware.
     """
@@ -245,12 +245,12 @@ def installed_status(
 
 
 def _unknown_job(name: str) -> Job:
-    """Return what stands for a job whose config cannot be read: no drop-in contradicts its values."""
+    """Return a placeholder for a job without a readable configuration; no drop-in contradicts its values."""
     return Job(name=name, base_url="", key=KeySource(), timeout=0.0, schedule=ScheduleConfig(catch_up=True))
 
 
 def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[str, Any]:
-    """Return the attributes of a status that are about its runs."""
+    """Return the attributes of a status that concern runs."""
     runs = past.runs if past.error is None else None
     ending = one.unit_result if one is not None else None
     running, since = _running(past.directory, one, now)
@@ -265,11 +265,11 @@ def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[
 
 
 def broken_job(name: str, config: Config) -> JobError | None:
-    """Return why a job of a configuration cannot be used, or may stand in a file that cannot be read.
+    """Return why a job cannot be used, or that an unreadable file may declare it; None for a usable job.
 
     Args:
         name: The job.
-        config: The configuration; None is returned for a job that it has.
+        config: The configuration.
     """
     files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
     return config.broken.get(name) or next(files, None)
@@ -280,7 +280,7 @@ def _with_fix(message: str, fix: str | None) -> str:
 
 
 def _config_error(one: InstalledJob, error: JobError) -> str | None:
-    """Why no run can read the config; others than its owner may not see all of it."""
+    """Return why no run can read the configuration; None for callers who may not read all of it."""
     if one.scope is Scope.SYSTEM and os.geteuid() != 0:
         return None
     fix = command("dify-job", "--config", one.source, "config", "validate")
@@ -294,7 +294,7 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
 
 
 def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether a run is in progress, and since when; cron does not know, but the lock does."""
+    """Return whether a run is in progress, and its start; under cron, only the lock shows it."""
     by_manager = one is not None and one.running
     if not by_manager and lock_holder(state, now) is None:
         return False, None
@@ -316,25 +316,25 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
         if_due = schedule_lines.lines_for(times, by_cron=by_cron).if_due
         last = last_due_time(one.state)
         runs = tuple(islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), _UPCOMING))
-    except JobError:  # a new schedule that this scheduler cannot follow; the row says that it is outdated
+    except JobError:  # the scheduler cannot follow the changed schedule; `sync` is outdated
         return ()
-    if one.next_run is None or if_due:  # the timer's next tick need not be a run
+    if one.next_run is None or if_due:  # the timer fires more often than the job runs
         return runs
     return (one.next_run, *(at for at in runs if at > one.next_run))[:_UPCOMING]
 
 
 def in_readers_zone(at: datetime, times: ScheduleConfig | None) -> datetime:
-    """Return an upcoming run in the zone of its schedule, where that names one, else in the reader's.
+    """Return an upcoming run in the time zone of its schedule, or in the reader's.
 
     Args:
-        at: Aware.
-        times: The schedule; None where it is not known.
+        at: The time, aware.
+        times: The schedule; None if unknown.
     """
     return at.astimezone(zone_of(times.timezone) if times is not None and times.timezone else None)
 
 
 def last_due_time(state: Path) -> datetime | None:
-    """Return the last tick that `--if-due` counts from, where it can be read.
+    """Return the recorded time from which `--if-due` counts, or None.
 
     Args:
         state: The job's state directory.

@@ -1,4 +1,4 @@
-"""The overview page: one HTML file about all jobs, without scripts and network. Pure."""
+"""The overview page: one HTML file about all jobs, without scripts or network. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ _CELLS, _CELLS_OF_MANY = 60, 40  # runs of a job's strip
 _FAILURES = 100  # rows of the table
 _UPCOMING = 20  # runs
 _MAX_REASON = 500  # characters
-_MAX_TITLE = 90  # of what a cell shows on hover
+_MAX_TITLE = 90  # characters that a cell shows on hover
 _STEP, _CELL = 8, 6  # units of the strip: from run to run, and the width of one
 _MIN_DAYS = 7  # of a chart
-_MIN_BARS = 3  # of a chart; fewer are a number
-_MIN_CELLS = 10  # that a strip has room for
+_MIN_BARS = 3  # of a chart; fewer values are shown as a number
+_MIN_CELLS = 10  # the minimum width of a strip
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
 _STATES = {
@@ -95,13 +95,13 @@ def render_page(
     Args:
         status: All jobs with their histories.
         host: The name of the machine.
-        days: How far back rates, tokens and failures go.
+        days: The period of rates, tokens and failures.
         config_options: Arguments that name the configuration, for the commands of the page.
 
     Returns:
-        A whole HTML document in the reader's language. All text of servers and files is escaped.
+        The HTML document in the reader's language. Text of servers and files is escaped.
     """
-    reader = Reader(lacks_root=True, config_options=config_options)  # the page is for anybody's shell
+    reader = Reader(lacks_root=True, config_options=config_options)  # any user may read the page
     jobs = {status.name_of(job): job for job in status.jobs}
     past = {name: _dated(job, status.at - timedelta(days=days)) for name, job in jobs.items()}
     every = [one for dated in past.values() for one in dated]
@@ -162,7 +162,7 @@ def render_page(
 
 
 def _dated(job: JobStatus, begin: datetime) -> _Dated:
-    """Return the runs of a job since a time, each with its day."""
+    """Return the runs of a job since a time, with their local days."""
     runs = job.history.runs if job.history is not None else ()
     return [
         (began.astimezone().date(), run)
@@ -172,7 +172,7 @@ def _dated(job: JobStatus, begin: datetime) -> _Dated:
 
 
 class _Calendar:
-    """The days of the page in local time, from the first run to today: at most so many, at least a week."""
+    """The days of the page in local time, from the first run to today, but at least a week."""
 
     def __init__(self, at: datetime, days: int, dated: _Dated) -> None:
         today = at.astimezone().date()
@@ -183,7 +183,7 @@ class _Calendar:
         self.first, self.last = str(self._days[0]), str(today)
 
     def tokens_chart(self, dated: _Dated) -> list[Bar]:
-        """Tokens per day as bars; days without any have none."""
+        """Bars of tokens per day; days without tokens have no bar."""
         tokens = Counter[date]()
         for day, run in dated:
             tokens[day] += run.tokens or 0
@@ -201,7 +201,7 @@ class _Calendar:
         ]
 
     def runs_chart(self, dated: _Dated) -> list[Bar]:
-        """Runs per day as bars, those that failed on top."""
+        """Bars of runs per day, with failed runs on top."""
         every = Counter(day for day, _ in dated)
         good = Counter(day for day, run in dated if run.succeeded)
         most = max(every.values(), default=1)
@@ -215,14 +215,14 @@ class _Calendar:
 
 
 def _bar(place: int, below: float, share: float, kind: str, text: str) -> Bar:
-    """Return a bar of a share of the height, above another one's."""
+    """Return a bar with a share of the height, stacked on another share."""
     height = max(share * _BARS, 1.0)
     top = max(round(_BARS * (1 - below) - height, 1), 0.0)
     return Bar(place * _STEP, top, round(height, 1), kind, translate(text))
 
 
 def _rate(dated: _Dated) -> str:
-    """`98 %`; 100 % only where none failed, and nothing where there was none."""
+    """Return the success rate, such as `98 %`; 100 % only without failures, empty without runs."""
     good = sum(run.succeeded for _, run in dated)
     if not dated or good == len(dated):
         return "100 %" if dated else ""
@@ -230,7 +230,7 @@ def _rate(dated: _Dated) -> str:
 
 
 def _hidden_text(status: HostStatus, reader: Reader) -> str:
-    """What the page lacks, and the command that makes it whole; empty where it lacks nothing."""
+    """Return what is missing on the page, and the command that shows it; empty if nothing is missing."""
     hidden = [job.job for job in status.jobs if job.hidden]
     if not hidden:
         return ""
@@ -249,7 +249,7 @@ def _hidden_text(status: HostStatus, reader: Reader) -> str:
 def _job_view(
     job: JobStatus, name: str, dated: _Dated, now: datetime, calendar: _Calendar, most: int, reader: Reader
 ) -> dict[str, Any]:
-    """Return what the page shows of a job."""
+    """Return the template values of a job."""
     cells = distinct(job.history.runs[-2 * most :] if job.history is not None else ())[-most:]
     tokens = calendar.tokens_chart(dated)
     spans = [run.duration for _, run in dated if run.succeeded and run.duration is not None]
@@ -287,7 +287,7 @@ def _outcome(run: RunRecord) -> str:
 
 
 def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
-    """Say which runs a strip shows, or why it shows none."""
+    """Return the caption of a strip of runs."""
     if job.hidden:
         return translate(msg("permission denied"))
     if not runs:
@@ -313,7 +313,7 @@ def _cell(run: RunRecord, place: int) -> Bar:
 
 
 def _durations(runs: Sequence[RunRecord]) -> str:
-    """The durations of a strip as one path of bars."""
+    """Return the durations of a strip as one SVG path of bars."""
     spans = [run.duration for run in runs if run.duration and not run.skipped]
     if not spans:
         return ""
@@ -327,10 +327,10 @@ def _durations(runs: Sequence[RunRecord]) -> str:
 
 
 def _cells_text(runs: Sequence[RunRecord]) -> str:
-    """What a screen reader says of a strip as a whole."""
+    """Return the text of a strip for screen readers."""
     real = [run for run in runs if not run.skipped]
     failed = sum(has_failed(run) for run in real)
-    if not real:  # skipped starts alone
+    if not real:  # only skipped starts
         return translate(msg("no runs yet"))
     return translate(
         msg(
@@ -359,7 +359,7 @@ def _failure_view(run: RunRecord, job: str, console: str | None) -> dict[str, An
 
 
 def _console(job: JobStatus) -> str | None:
-    """The address of the app's log in Dify; nothing but http and https becomes a link."""
+    """Return the address of the app's log in Dify; only http and https addresses become links."""
     url = job.history.console_url if job.history is not None else None
     if not url:
         return None

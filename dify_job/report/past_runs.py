@@ -30,11 +30,11 @@ class JobHistory:
 
     Attributes:
         job: Its name.
-        directory: Its state directory, whether it is there or not.
-        runs: All runs on record, oldest first; empty where they cannot be read.
+        directory: The state directory, which need not exist.
+        runs: All recorded runs, oldest first; empty if they cannot be read.
         error: Why they cannot be read, or None.
-        console_url: The address of the app's log in Dify's console, where the job names it.
-        abandoned: The run that a process left without an end; None where there is none, or a process runs.
+        console_url: The address of the app's log in Dify's console, if the job has it.
+        abandoned: The run whose process ended without recording an outcome; None if a process still runs.
     """
 
     job: str
@@ -73,13 +73,13 @@ class JobRun:
 def job_history(
     job: str, directory: Path, console_url: str | None = None, unit_result: UnitResult | None = None
 ) -> JobHistory:
-    """Read the history of one job, with the last start of its unit where that left no record.
+    """Read the history of one job, including the last start of its unit if that has no record.
 
     Args:
         job: Its name.
-        directory: Its state directory.
-        console_url: As the job is configured.
-        unit_result: How the last process of its unit ended; None where nobody says.
+        directory: The state directory.
+        console_url: The job's setting.
+        unit_result: The result of the unit's last process; None if unknown.
     """
     abandoned = read_abandoned(directory, datetime.now(UTC))
     try:
@@ -90,12 +90,12 @@ def job_history(
 
 
 def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None) -> InstalledJob | None:
-    """Return the installed job that a caller means by a name; None where none is installed.
+    """Return the installed job with a name; None if none is installed.
 
     Args:
         job: The name.
-        installed: What is installed and in sight, the caller's own first.
-        config: The caller's configuration, or None; its jobs go before others of the same name.
+        installed: The visible installed jobs, the caller's own first.
+        config: The caller's configuration, or None; its jobs precede others with the same name.
     """
     named = [one for one in installed if one.job == job]
     of_config = (
@@ -109,9 +109,9 @@ def state_of(job: str, installed: InstalledJob | None, config: Config | None, sc
 
     Args:
         job: Its name.
-        installed: The job as it is installed; None where it is not.
+        installed: The installed job, or None.
         config: The caller's configuration, or None.
-        scope: `user` or `system` where the caller says which; else None.
+        scope: `user`, `system`, or None if the caller names none.
     """
     if installed is not None and not os.environ.get("STATE_DIRECTORY"):
         return installed.state
@@ -132,7 +132,7 @@ def newest_first(
     """Merge the runs of several jobs by time.
 
     Args:
-        histories: Of each job.
+        histories: The histories of the jobs.
         since: Only runs that began at this time or later, aware.
         failed: Only runs that failed.
     """
@@ -146,12 +146,12 @@ def newest_first(
 
 
 def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Leave out the records that a later record of the same workflow run replaces.
+    """Remove records that a later record of the same workflow run replaces.
 
-    A run that lost its process has two: of the service manager, and of the process that settled it.
+    A run that lost its process has two records: of the service manager, and of the process that settled it.
 
     Args:
-        runs: Oldest first.
+        runs: The records, oldest first.
     """
     seen: set[str] = set()
     stored = []
@@ -164,7 +164,7 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 class RunKind(StrEnum):
-    """How a run ended, as the overviews colour it."""
+    """The kind of an outcome, which determines its colour."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -173,7 +173,7 @@ class RunKind(StrEnum):
 
 
 def run_kind(run: RunRecord) -> RunKind:
-    """Return how a run ended; unknown also where its process did not end by itself.
+    """Return the kind of a run's outcome; unknown if its process did not end by itself.
 
     Args:
         run: A record.
@@ -186,7 +186,7 @@ def run_kind(run: RunRecord) -> RunKind:
 
 
 def has_failed(run: RunRecord) -> bool:
-    """Return whether a run, or a start that led to none, did not end as it should.
+    """Return whether a run, or a start without a run, failed.
 
     Args:
         run: A record.
@@ -216,7 +216,7 @@ def began_since(run: RunRecord, since: datetime) -> bool:
 
 
 def failed_node(run: RunRecord) -> dict[str, str | None] | None:
-    """Return title, type and error of the node at which a run failed; None where it is not known.
+    """Return title, type and error of the node at which a run failed; None if unknown.
 
     Args:
         run: A record.

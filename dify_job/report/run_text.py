@@ -1,4 +1,4 @@
-"""How a run ended, for a person at a terminal: one line, the reason, the outputs. Pure."""
+"""Text of a result for a terminal: one line, the reason, the outputs. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,13 +15,13 @@ from .text import Colour, Terminal, duration_text, indented
 def run_lines(
     job: str, run: RunRecord, outputs: Mapping[str, Any] | None, terminal: Terminal
 ) -> Iterator[str]:
-    """Yield the lines that a run ends with.
+    """Yield the lines of a result.
 
     Args:
         job: The name of the job.
-        run: How it ended.
-        outputs: What the workflow returned, or None.
-        terminal: The reader's.
+        run: The record of the run.
+        outputs: The outputs of the workflow, or None.
+        terminal: The terminal.
     """
     yield msg("{sign} {ending}", sign=run_sign(run, terminal), ending=outcome_line(job, run))
     if not run.succeeded:
@@ -40,11 +40,11 @@ def run_lines(
 
 
 def outcome_line(job: str, run: RunRecord) -> Message:
-    """Return how a run ended: job, outcome, time, tokens, and the node that failed.
+    """Return one line with job, outcome, time, tokens and the failed node.
 
     Args:
         job: The name of the job.
-        run: How it ended.
+        run: The record of the run.
     """
     node = (run.failed_node or {}).get("title")
     values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A past time as people and systemd write it (systemd.time(7)): `yesterday`, `2h`, `2026-01-31`. Pure."""
+"""Parse a past time (systemd.time(7)): `yesterday`, `2h`, `2026-01-31`. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -19,16 +19,16 @@ _TIME = re.compile(
 
 
 def parse_since(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """Return the past time that a person means by a text.
+    """Parse a past time.
 
     Args:
         text: A day (`today`, `yesterday`, `2026-01-31`), a time with or without a day and a zone (`07:00`,
             `2026-01-31 07:00 UTC`, RFC 3339), an age (`2h`, `-2h`, `2h ago`), or `@SECONDS` since 1970.
         now: The current time, aware.
-        zone: The zone of times that name none; the machine's where None.
+        zone: The time zone of times without one; None for the machine's.
 
     Raises:
-        ValueError: With a sentence, for a text that is none of these, and for a time to come.
+        ValueError: The text is none of these, or is a time in the future.
     """
     try:
         at = _time_of(" ".join(text.split()), now, zone)
@@ -68,7 +68,7 @@ def _time_of(text: str, now: datetime, zone: tzinfo | None) -> datetime:
 
 
 def _aware(at: datetime, zone: tzinfo | None) -> datetime:
-    """The time by the clock of a zone, or of the machine."""
+    """Return the time in a time zone, or in the machine's."""
     return at.astimezone() if zone is None else at.replace(tzinfo=zone)
 
 

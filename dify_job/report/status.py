@@ -22,14 +22,14 @@ _ORDER = list(Health)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStatus:
-    """All jobs on this host that are in sight.
+    """All visible jobs on this host.
 
     Attributes:
-        at: When this was seen, aware.
+        at: The time of the status, aware.
         jobs: The worst first, then by name.
         http: The HTTP interfaces.
-        config_errors: What is wrong with configurations, each once, with their paths; an empty path is the
-            caller's own.
+        config_errors: Errors of configurations, each once, by path; an empty path is the caller's
+            configuration.
     """
 
     at: datetime
@@ -75,18 +75,18 @@ def host_status(
     env_file: Path | None = None,
     every_scope: bool = False,
 ) -> HostStatus:
-    """Look at all jobs.
+    """Return the status of all jobs.
 
     Args:
-        backends: The schedulers that the caller can look at.
-        jobs: Only these; all where empty.
-        config_path: The caller's configuration; the usual one where None.
+        backends: The schedulers that are visible to the caller.
+        jobs: The names of the jobs; empty for all.
+        config_path: The caller's configuration; None for the default.
         env_file: The caller's .env file, or None.
-        every_scope: Whether a job of the machine stands for one of the same name in the caller's config.
+        every_scope: Whether a system job represents a job of the same name in the caller's configuration.
 
     Raises:
-        JobError: The caller's configuration cannot be used, or a scheduler cannot be asked, and nothing else
-            is there to show.
+        JobError: The caller's configuration cannot be used or a scheduler does not answer, and there is
+            nothing else to show.
     """
     now, (found, scheduler_error) = datetime.now(UTC), find_jobs(backends, jobs)
     configs = _Configs(_load(config_path, env_file))
@@ -120,14 +120,14 @@ def _http_sockets(backends: Sequence[Backend], jobs: Sequence[str]) -> tuple[Htt
 
 
 def _is_of(installed_job: InstalledJob, config: Config | None) -> bool:
-    """False for a job of the machine that only shares its name with one in the caller's config."""
+    """Return False for a system job that only shares its name with a job of the caller's configuration."""
     if config is None or config.path is None or installed_job.scope is chosen_scope(None):
         return True
     return installed_job.source == str(unit_config_path(config, installed_job.scope))
 
 
 def _identity(row: JobStatus) -> tuple[str, str, str]:
-    """Return what distinguishes rows: root and a user can have jobs of one name, in one scheduler or two."""
+    """Return the identity of a row: root and a user can have jobs with the same name."""
     installed_job = row.installed
     return (
         (row.job, installed_job.scope.value, installed_job.backend)
@@ -146,14 +146,14 @@ def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:
 
 
 class _Configs:
-    """The configurations that jobs were installed from, each read once."""
+    """The configurations of installed jobs, each read once."""
 
     def __init__(self, callers: Config | JobError) -> None:
         self.callers = callers
         self._read: dict[str, Config | JobError] = {}
 
     def of(self, installed_job: InstalledJob) -> Config | JobError | None:
-        """The configuration of a job, or why it cannot be used; None where it cannot be seen."""
+        """Return the configuration of a job, or its error; None if the caller cannot access it."""
         callers = self.callers
         if isinstance(callers, Config) and installed_job.source == str(
             unit_config_path(callers, installed_job.scope)
@@ -166,7 +166,7 @@ class _Configs:
         return self._read[installed_job.source]
 
     def errors(self) -> tuple[tuple[str, JobError], ...]:
-        """Each mistake once: what the caller's configuration and another say alike is the other's."""
+        """Yield each error once; an error in the caller's and another configuration belongs to the other."""
         found: dict[str, tuple[str, JobError]] = {}
         for path, config in [("", self.callers), *self._read.items()]:
             for error in (config,) if isinstance(config, JobError) else config.errors:

@@ -1,4 +1,4 @@
-"""The status of all jobs as a text that fits a terminal, the worst first. Pure."""
+"""Text of the status of all jobs for a terminal, the worst first. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -41,8 +41,8 @@ _RUN_SIGNS = {
 }
 _INDENT = 4
 _MAX_REASON = 400  # characters
-_MAX_OUTCOME = 40  # characters; anybody may have written a state directory
-_MAX_NAMED_JOBS = 3  # their names fit into a line
+_MAX_OUTCOME = 40  # characters; another user may have written the state directory
+_MAX_NAMED_JOBS = 3  # names that fit into a line
 _MAX_MISTAKES = 3  # lines of a configuration's error
 
 
@@ -50,9 +50,9 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     """Return the lines that `dify-job status` prints.
 
     Args:
-        status: Of the host; it has at least one job.
-        terminal: The reader's.
-        reader: Who reads it, for the commands in it.
+        status: The status of the host; it has at least one job.
+        terminal: The terminal.
+        reader: The reader of the commands.
     """
 
     def put(text: str, indent: int = 0) -> list[str]:
@@ -84,7 +84,7 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         lines += cells
         for text in reasons_of(row, status.at):
             lines += put(text, _INDENT)
-        # Not broken into lines, so that they can be pasted.
+        # Not wrapped, so that commands can be pasted.
         commands = (for_reader(each, reader) for each in commands_of(row))
         lines += [" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands]
     for socket in status.http:
@@ -110,7 +110,7 @@ def outcome_text(run: RunRecord) -> str:
 
 
 def outcome_cell(run: RunRecord) -> str:
-    """Return the outcome of a run for a column whose head says what the number is: `failed (80)`.
+    """Return the outcome of a run for a column with a heading: `failed (80)`.
 
     Args:
         run: The run.
@@ -120,22 +120,22 @@ def outcome_cell(run: RunRecord) -> str:
 
 
 def run_sign(run: RunRecord, terminal: Terminal) -> str:
-    """Return one coloured character for how a run ended.
+    """Return one coloured character for the outcome of a run.
 
     Args:
         run: The run.
-        terminal: The reader's.
+        terminal: The terminal.
     """
     sign, plain, colour = _RUN_SIGNS[run_kind(run)]
     return terminal.paint(terminal.symbol(sign, plain), colour)
 
 
 def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
-    """Give the lines about each configuration that cannot be used: its mistakes, then the fix.
+    """Yield lines for each configuration that cannot be used: its errors, then the fix.
 
     Args:
-        status: Of the host.
-        reader: Who reads it, for the commands in it.
+        status: The status of the host.
+        reader: The reader of the commands.
     """
     for path, error in status.config_errors:
         first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MAX_MISTAKES]
@@ -146,7 +146,7 @@ def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
 
 
 def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
-    """`10 jobs: 3 failing, 1 running, 6 ok`, and when this was seen; of the table's width where it fits."""
+    """Return `10 jobs: 3 failing, 1 running, 6 ok` and the time, as wide as the table if possible."""
     count = {health: sum(row.health is health for row in status.jobs) for health in Health}
     counts = (
         (msg("{count} failing", count=count[Health.FAILING]), count[Health.FAILING]),
@@ -169,7 +169,7 @@ def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
 def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
     sign, plain, colour = _SIGNS[row.health]
     began = row.last.began if row.last is not None else None
-    strip = "".join(run_sign(run, terminal) for run in row.recent)  # the newest at the right
+    strip = "".join(run_sign(run, terminal) for run in row.recent)  # the newest run is on the right
     outcome = outcome_cell(row.last) if row.last is not None else "-"
     return [
         f"{terminal.paint(terminal.symbol(sign, plain), colour)} {status.name_of(row)}",
@@ -191,7 +191,7 @@ def _next(row: JobStatus) -> str:
 
 
 def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
-    """Give what a person has to know about a job, a text each.
+    """Yield the reasons why a job needs attention.
 
     Args:
         row: The job.
@@ -219,7 +219,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
 
 
 def commands_of(row: JobStatus) -> Iterator[Command]:
-    """Give the commands that show more of what a job needs, or fix it.
+    """Yield the commands that explain or fix the problems of a job.
 
     Args:
         row: The job.
@@ -244,7 +244,7 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
 
 
 def progress_text(row: JobStatus, now: datetime) -> str:
-    """Return for how long a run has been in progress, and the usual time.
+    """Return the elapsed time of the run in progress, and the usual time.
 
     Args:
         row: A job with a run in progress.
@@ -275,10 +275,10 @@ def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
 
 
 def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
-    """Return why a run failed, with the node where the message does not name it.
+    """Return why a run failed, with the node unless the message names it.
 
     Args:
-        message: Of the run.
+        message: The message of the run.
         node: Title, type and error of the failed node, or None.
     """
     message = one_line(message, _MAX_REASON)

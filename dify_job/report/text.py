@@ -1,4 +1,4 @@
-"""Text for a terminal: its width, its colours, and the forms of times and durations. Pure."""
+"""Text for a terminal: widths, colours, and formats of times and durations. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
 
 
 class Colour(StrEnum):
-    """Foreground of a text, as SGR parameters."""
+    """Colours of text, as SGR parameters."""
 
     RED = "31"
     GREEN = "32"
@@ -27,7 +27,7 @@ class Colour(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """What the reader's terminal can show.
+    """The capabilities of the reader's terminal.
 
     Attributes:
         columns: Width of a line.
@@ -42,7 +42,7 @@ class Terminal:
     utf8: bool = True
 
     def paint(self, text: str, *colours: Colour) -> str:
-        """Return the text in a colour, or as it is where colours are off.
+        """Return the text in a colour, or unchanged if colours are off.
 
         Args:
             text: Text without escape sequences.
@@ -53,7 +53,7 @@ class Terminal:
         return f"\x1b[{';'.join(colours)}m{text}\x1b[0m"
 
     def symbol(self, sign: str, plain: str) -> str:
-        """Return a symbol, or its ASCII replacement where the locale has no UTF-8.
+        """Return a symbol, or its ASCII replacement in a locale without UTF-8.
 
         Args:
             sign: One character, one column wide.
@@ -63,7 +63,7 @@ class Terminal:
 
 
 def has_utf8(environ: Mapping[str, str]) -> bool:
-    """Return whether the locale's encoding is UTF-8; asked of the variables, which Python's UTF-8 mode hides.
+    """Return whether the variables select UTF-8; Python's UTF-8 mode hides the locale's encoding.
 
     Args:
         environ: The environment variables.
@@ -74,7 +74,7 @@ def has_utf8(environ: Mapping[str, str]) -> bool:
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese characters take two, colours none.
+    """Return the width of a text in columns: Chinese characters take two, colours none.
 
     Args:
         text: One line, which may have escape sequences.
@@ -98,20 +98,20 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines; a break comes after any Chinese character, and at spaces.
+    """Wrap a text; lines break after Chinese characters and at spaces.
 
     Args:
-        text: Text without line ends. A word longer than a line is not broken, so that it can be copied.
+        text: Text without line ends. A word longer than a line is not broken.
         width: Columns of a line.
     """
     return list(_lines(_PIECE.findall(text), width))
 
 
 def indented(text: str, width: int, indent: int) -> list[str]:
-    """Break a text into indented lines that fit a width.
+    """Wrap a text into indented lines.
 
     Args:
-        text: The text; control characters in it are made visible, its own line ends stay.
+        text: The text; control characters in it are escaped, its line ends stay.
         width: Columns of a line, the indent included.
         indent: Columns.
     """
@@ -120,7 +120,7 @@ def indented(text: str, width: int, indent: int) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
-    """Lay out rows in columns two spaces apart.
+    """Align rows in columns two spaces apart.
 
     Args:
         rows: Cells, the same number in each row.
@@ -140,7 +140,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
 def table_without_long_names(
     rows: Sequence[Sequence[str]], place: int, columns: int, *, right: Iterable[int] = ()
 ) -> list[tuple[str, str]]:
-    """Lay out rows as table does; a name that is too long for the line is left out of it.
+    """Align rows as table does, and leave out names that are too long for the line.
 
     Args:
         rows: Cells, the same number in each row.
@@ -149,7 +149,7 @@ def table_without_long_names(
         right: Numbers of the columns that are aligned to the right.
 
     Returns:
-        Each line, and the name that was left out of it, or an empty text.
+        Each line with the name that was left out, or an empty text.
     """
     lines = table(rows, right=right)
     if max(map(columns_of, lines)) <= columns:
@@ -165,10 +165,10 @@ def table_without_long_names(
 
 
 def hanging(head: str, text: str, begin: int, width: int) -> list[str]:
-    """Return a text to the right of its head, broken into lines below each other.
+    """Return a text with a hanging indent to the right of its head.
 
     Args:
-        head: What stands at the left of the first line.
+        head: The text at the left of the first line.
         text: The text.
         begin: The column of the text.
         width: Columns of a line.
@@ -180,19 +180,19 @@ def hanging(head: str, text: str, begin: int, width: int) -> list[str]:
 
 
 def time_text(at: datetime) -> str:
-    """Return a time in the form that all overviews share, with its zone: `2026-01-31 07:00:00 CST`.
+    """Return a time with its zone, as in all overviews: `2026-01-31 07:00:00 CST`.
 
     Args:
-        at: Aware; it is shown in its own zone.
+        at: The time, aware; it is shown in its own zone.
     """
     return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def local_time_text(at: datetime | None) -> str:
-    """Return a time in that form, in the zone of this machine.
+    """Return a time in the machine's time zone.
 
     Args:
-        at: Aware; None, of a record without a time, is a dash.
+        at: The time, aware; None (a record without a time) becomes a dash.
     """
     return time_text(at.astimezone()) if at is not None else "-"
 
@@ -210,7 +210,7 @@ def age_text(seconds: float) -> str:
     """Return a rough age in at most five characters: `12s`, `5min`, `3h`, `12d`.
 
     Args:
-        seconds: A negative one, of a clock that was put back, counts as 0.
+        seconds: The age; a negative age, after a clock was set back, counts as 0.
     """
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

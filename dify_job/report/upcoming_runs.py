@@ -20,10 +20,10 @@ class UpcomingRuns:
 
     Attributes:
         job: The job.
-        installed: As it is installed; None where it is not.
-        schedule: When it runs, in words.
-        runs: The next of them, aware; none where the schedule never comes again.
-        warnings: What clock changes do to them.
+        installed: The installed job, or None.
+        schedule: The schedule as text.
+        runs: The next runs, aware; empty if the schedule has none.
+        warnings: The effects of clock changes.
     """
 
     job: Job
@@ -34,7 +34,7 @@ class UpcomingRuns:
 
     @property
     def enabled(self) -> bool:
-        """True where the scheduler will start these runs; where nobody can ask it, they are believed."""
+        """True if the scheduler will start these runs, or if it does not answer."""
         return (
             self.installed is not None and self.installed.enabled is not False and not self.installed.paused
         )
@@ -50,16 +50,16 @@ class UpcomingRuns:
 
 
 def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count: int) -> UpcomingRuns:
-    """Compute the upcoming runs of a job as its scheduler would start them.
+    """Compute the upcoming runs of a job by the rules of its scheduler.
 
     Args:
-        job: The job as it is configured.
-        installed: The job as it is installed; None where it is not.
+        job: The configured job.
+        installed: The installed job, or None.
         now: The current time, aware.
-        count: How many runs.
+        count: The number of runs.
 
     Raises:
-        JobError: (rejected) for a schedule that the scheduler cannot follow, or that never comes again.
+        JobError: (rejected) The scheduler cannot follow the schedule, or it has no time in the future.
     """
     times = job.times
     upcoming.check(times, now)
@@ -76,11 +76,11 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
 
 
 def merge_runs(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime, UpcomingRuns]]:
-    """Return the next runs of those jobs that the scheduler will start, the earliest first.
+    """Return the next runs of the enabled jobs, the earliest first.
 
     Args:
-        jobs: Each with its own runs; where the scheduler will start none of them, those that it would start.
-        count: How many, of all jobs together.
+        jobs: The jobs with their runs; if none is enabled, the runs of the disabled jobs are returned.
+        count: The number of runs of all jobs together.
     """
     chosen = [one for one in jobs if one.enabled] or jobs
     runs = ((at, one) for one in chosen for at in one.runs)
@@ -92,6 +92,6 @@ def _by_cron(installed: InstalledJob | None, times: ScheduleConfig) -> bool:
         return installed is not None and installed.by_cron
     try:
         schedule_lines.cron_lines(times)
-    except JobError:  # this host has neither systemd nor a cron that can follow it; another may
+    except JobError:  # this host's scheduler cannot follow the schedule; another host's may
         return False
     return True

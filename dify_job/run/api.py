@@ -1,6 +1,6 @@
-"""A job from its configuration to its Result: what the command and Python programs both call.
+"""Run a job from its configuration to its Result, for the command and for Python programs.
 
-No printing, no exit, no signal handlers, no logging set-up: the log is silent until a caller sets it up.
+This package does not print, exit, install signal handlers or set up logging.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .run_spec import RunContext, RunSpec
 if TYPE_CHECKING:
     from datetime import datetime
 
-_FORM_TIMEOUT = 5.0  # seconds to look up an input that the stored form lacks
+_FORM_TIMEOUT = 5.0  # seconds to fetch the form if the stored form lacks an input
 
 
 def run_workflow(
@@ -49,18 +49,18 @@ def run_workflow(
     context: RunContext | None = None,
     **settings: Any,
 ) -> Result:
-    """Run a job's workflow once and return how it ended; only a fault of dify-job itself is raised.
+    """Run a job's workflow once and return its result; only internal errors are raised.
 
-    KeyboardInterrupt, or what another signal handler raises, stops the run in Dify, too, and is raised again
-    once that was tried; a second one is at once.
+    KeyboardInterrupt, or the exception of another signal handler, stops the run in Dify and is then raised
+    again; a second one is raised at once.
 
     Args:
         job: Its name, None for the only one, or a job already read.
-        inputs: Over those of the job.
-        config: As --config.
-        env_file: As --env-file.
-        context: How the run came about.
-        **settings: Keys of a job for this run alone, written as in the config file: timeout="5min",
+        inputs: Inputs that override those of the job.
+        config: The value of --config.
+        env_file: The value of --env-file.
+        context: The context of the run.
+        **settings: Settings of the job for this run, in the form of a configuration file: timeout="5min",
             end_user="me".
     """
     context = context or RunContext(time.monotonic(), EventQueue())
@@ -80,12 +80,12 @@ def run_workflow(
 
 
 def notify_of(job: Job, result: Result, context: RunContext) -> None:
-    """Notify of a result that came about before run_workflow was called.
+    """Send the notifications of a result without a call of run_workflow.
 
     Args:
         job: The job.
-        result: How the run ended.
-        context: How it came about.
+        result: The result.
+        context: The context of the run.
     """
     if (notifier := _notifier(job, context)) is not None:
         notifier.notify(result, state_directory(job, context.config_path), context.events)
@@ -98,7 +98,9 @@ class _Workflow:
         self._context = context
         self._state: JobState | None = None
         self._notifier = _notifier(job, context)
-        notifier = () if self._notifier is None else (self._notifier,)  # of the end once the lock is free
+        notifier = (
+            () if self._notifier is None else (self._notifier,)
+        )  # notifies of the end after the lock is released
         self._observers = Observers((LogObserver(job), *notifier, *context.observers))
         self._templates = Templates(
             job, self._last_success, until=lambda: self._context.began + job.timeout, pause=self._pause
@@ -167,7 +169,7 @@ class _Workflow:
         run = engine.Engine(request, self._state, self._observers)
         outcome = run.wait_for_turn()
         if outcome is None:
-            if self._templates.renew():  # the run that was waited for may have succeeded
+            if self._templates.renew():  # the run that blocked this one may have succeeded
                 request = request._replace(inputs=self._rendered(), files=self._files())
             self._import_end_modules()
             outcome = run.start_and_follow(request.inputs, request.files)
@@ -180,9 +182,9 @@ class _Workflow:
         return result
 
     def _check_names(self, request: RunSpec) -> None:
-        """Refuse an input of the caller that the app does not have, where its form was read within a day.
+        """Reject an input of the caller that the app does not have, if its form was stored within a day.
 
-        A name that the stored form lacks is looked up: the app may have been published again since.
+        For a name that the stored form lacks, the form is fetched again, because the app may have changed.
         """
         if not self._inputs or self._state is None or self._job.workflow_id is not None:
             return
@@ -191,7 +193,7 @@ class _Workflow:
         if names is None or self._inputs.keys() <= set(names):
             return
         uploader = input_upload.InputUploader(request, engine.connect(request))
-        with contextlib.suppress(NoRunError):  # the run itself reports it
+        with contextlib.suppress(NoRunError):  # the run itself reports the error
             form = uploader.form(time.monotonic() + _FORM_TIMEOUT)
             app_form.store_names(directory, self._job, request.key, form)
             app_form.check_names(self._inputs, form)
@@ -214,7 +216,7 @@ class _Workflow:
         self._context.events.pause(time.monotonic() + seconds)
 
     def _import_end_modules(self) -> None:
-        """Load what is needed once the run has ended: an upgrade may replace the modules meanwhile."""
+        """Import the modules for the end of the run, because an upgrade may replace them during the run."""
         job = self._job
         needed = {
             assertions: bool(job.expect),
@@ -237,10 +239,10 @@ class _Workflow:
         except OSError as error:
             raise cannot_write(directory, error) from None
 
-    # What follows a result; nothing here may change it
+    # After the result, which nothing here may change
 
     def _not_started(self, why: JobError | RunOutcome) -> Result:
-        """Store what ended before its turn as well: to a timer it is a failure like any other."""
+        """Store also a result without a run, because for a timer it is a failure like any other."""
         result = not_started(self._job.name, why, self._context)
         record = result.record.as_record()
         with contextlib.suppress(OSError, JobError):
@@ -259,14 +261,14 @@ class _Workflow:
         return self._state is not None and (self._state.directory / request_file.NAME).exists()
 
     def _notify(self, result: Result) -> None:
-        """The result is final, stored and with the caller."""
+        """Notify of the result, which is final, stored and known to the caller."""
         if self._state is not None and self._has_request():
             with contextlib.suppress(OSError):
                 request_file.write_result(self._state, result.as_json())
         if self._notifier is None:
             return
         directory = self._state.directory if self._state is not None else None
-        self.close()  # the next run need not wait until all are notified
+        self.close()  # the next run must not wait for notifications
         self._notifier.notify(result, directory, self._context.events)
 
 

@@ -1,9 +1,8 @@
-"""The inputs of a run against the input form of its app: names, types and values.
+"""Check the inputs of a run against the input form of its app: names, types and values.
 
-The form is asked for only where it decides: what Dify reads by itself is sent as it is
-(`input-number-as-string-accepted`), so an ordinary run sends nothing before its POST. The names of a form
-that was read anyway are stored with the job's state for a day, so that a misspelt input of the command line
-is found before a run that would ignore it is paid for.
+The form is fetched only if it is needed. Inputs that Dify converts itself are sent unchanged
+(`input-number-as-string-accepted`), so an ordinary run sends nothing before its POST. The names of a fetched
+form are stored for a day, so that a misspelt input of the command line is found before a run ignores it.
 """
 
 import contextlib
@@ -32,20 +31,20 @@ _MAX_AGE = 86400.0  # seconds
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
-_OBJECTS_AS_OBJECTS = (1, 12)  # before it a text of JSON (`error-input-json-object-as-object`)
+_OBJECTS_AS_OBJECTS = (1, 12)  # earlier versions need a JSON text (`error-input-json-object-as-object`)
 
 
 def store_names(
     directory: Path, job: Job, key: Secret, parameters: Parameters | None, *, make: bool = False
 ) -> None:
-    """Store the names of a form; what cannot be written is left out.
+    """Store the input names of a form; write errors are ignored.
 
     Args:
         directory: The job's state directory.
         job: The job.
-        key: Its key.
-        parameters: The form; None where it could not be read.
-        make: Make the state directory where it is missing.
+        key: The job's key.
+        parameters: The form; None if it could not be read.
+        make: Create the state directory if it is missing.
     """
     if parameters is None or job.state == "none" or not (make or directory.is_dir()):
         return
@@ -56,7 +55,7 @@ def store_names(
 
 
 def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:
-    """Return the names of the form of the job's app; None where none are stored, or they are old.
+    """Return the stored input names of the job's app; None if none are stored or they are too old.
 
     Args:
         directory: The job's state directory.
@@ -72,7 +71,7 @@ def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:
 
 
 def check_names(given: Iterable[str], parameters: Parameters) -> None:
-    """Refuse inputs of the command line that the app does not have: Dify would ignore them.
+    """Reject inputs of the command line that the app does not have, because Dify would ignore them.
 
     Args:
         given: The names of the inputs.
@@ -106,16 +105,16 @@ def fit_inputs(
     version: tuple[int, int] | None,
     files: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the inputs in the types of the form, checked as Dify checks them.
+    """Convert the inputs to the types of the form, and check them as Dify does.
 
     Args:
-        inputs: Rendered.
+        inputs: The rendered inputs.
         parameters: The form.
-        version: Of the server, where it is known.
-        files: By the name of their input.
+        version: The version of the server, if it is known.
+        files: The files by the name of their input.
 
     Raises:
-        JobError: They do not fit; it names every mistake (rejected).
+        JobError: (rejected) The inputs do not match the form; the error lists every mistake.
     """
     sent: dict[str, Any] = {}
     mistakes = []
@@ -145,15 +144,15 @@ def fit_inputs(
 
 
 def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any:
-    """Return one value as its field asks for it.
+    """Convert one value to the type of its field.
 
     Args:
-        field: Of the form.
-        value: As given.
-        version: Of the server, where it is known.
+        field: The field of the form.
+        value: The given value.
+        version: The version of the server, if it is known.
 
     Raises:
-        ValueError: It does not fit; the message names the input.
+        ValueError: The value does not match the field; the message names the input.
     """
     if value is None:
         if field.required:
@@ -176,7 +175,7 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
 
 
 def _text(field: FormField, value: Any) -> str:
-    """An empty text is a value to Dify (`error-input-*`)."""
+    """Convert to a text; Dify accepts an empty text as a value (`error-input-*`)."""
     if not isinstance(value, str):
         raise ValueError(
             msg(
@@ -212,11 +211,11 @@ def _number(field: FormField, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(
             msg("the input {name} must be a number", name=field.variable)
-        )  # Dify passes true on, and answers 500 to a list
+        )  # Dify forwards true, and answers 500 to a list
     text = value.strip()
     if not text:
-        return value  # null to Dify (`input-number-as-empty-string`)
-    if _WHOLE.fullmatch(text) and len(text) <= 4000:  # int() takes no more than 4300 digits
+        return value  # Dify reads it as null (`input-number-as-empty-string`)
+    if _WHOLE.fullmatch(text) and len(text) <= 4000:  # int() accepts at most 4300 digits
         return int(text)
     if not _DECIMAL.fullmatch(text):
         raise ValueError(
@@ -227,7 +226,7 @@ def _number(field: FormField, value: Any) -> Any:
         raise ValueError(msg("the input {name} is a number that is too large", name=field.variable))
     if Decimal(repr(number)) == Decimal(text):
         return number
-    return text  # with more digits than a number has: Dify's own reading decides
+    return text  # too many digits for a number: Dify decides
 
 
 def _boolean(field: FormField, value: Any) -> bool:
@@ -263,9 +262,9 @@ def _object(field: FormField, value: Any, *, as_text: bool) -> Any:
 
 
 def _given_by_hand(field: FormField, value: Any) -> Any:
-    """A file's mapping that the job makes itself, with the id of an earlier upload."""
+    """Return True for a file mapping that the job itself provides, with the id of an earlier upload."""
     if value == "" and field.kind == "file":
-        return value  # none (`run-blocking-file-empty-string`)
+        return value  # no file (`run-blocking-file-empty-string`)
     items = value if isinstance(value, list) and field.kind == "file-list" else [value]
     if not all(isinstance(item, Mapping) and "transfer_method" in item for item in items):
         raise ValueError(
@@ -278,7 +277,7 @@ def _given_by_hand(field: FormField, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Whole or not at all: half a secret is not found by those who hide it."""
+    """Return a value for a message without truncation, because redaction does not find half a secret."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else msg("the value that was given")
 

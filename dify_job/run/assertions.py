@@ -16,10 +16,10 @@ from .outcome import RunOutcome
 from .output import value_at
 from .result import exhausted_resource, response_of
 
-_SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
-# In a process of its own, since no thread can be taken out of a search.
+_SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take exponential time
+# In a child process, because a thread in a search cannot be ended.
 _SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)"
-# The JSON type of each of Python's; a truth value is a number to Python, too.
+# The JSON type of each Python type; in Python, bool is also a number.
 _TYPES = (
     (NoneType, "null"),
     (bool, "boolean"),
@@ -31,18 +31,18 @@ _SHOWN = 60  # characters of a value in a message
 
 
 def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> RunOutcome:
-    """Return the outcome, or `unexpected` with every path that does not hold and what is there instead.
+    """Return the outcome, or `unexpected` with every failed assertion and the actual value.
 
     Args:
-        outcome: Of the run; only a success is checked.
-        expect: What must hold, by path.
+        outcome: The outcome of the run; only a success is checked.
+        expect: The assertions by path.
     """
     if outcome.outcome is not Outcome.SUCCEEDED or outcome.run is None:
         return outcome
     try:
         data = response_of(outcome.run)["data"]
         faults = list(filter(None, (assertion_error(data, path, wanted) for path, wanted in expect.items())))
-    except (MemoryError, OSError) as error:  # what cannot be checked does not hold
+    except (MemoryError, OSError) as error:  # an assertion that cannot be checked fails
         lacking = exhausted_resource(error)
         if lacking is None:
             raise
@@ -59,12 +59,12 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
 
 
 def assertion_error(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
-    """Return what is wrong at a path of the run, as a message; None where it holds.
+    """Return the error of an assertion as a message; None if it holds.
 
     Args:
-        data: The run, as `response_data` has it.
+        data: The run in the form of `response_data`.
         path: A dotted path.
-        wanted: What must hold there.
+        wanted: The assertion.
     """
     try:
         value = value_at(data, path)
@@ -97,7 +97,7 @@ def type_of(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, cut: outputs can be long, and private."""
+    """Return a truncated value for a message, because outputs can be long and private."""
     text = dumps(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
@@ -107,7 +107,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Equal as JSON: true is not 1, and 1 is 1.0."""
+    """Compare as JSON: true is not 1, and 1 is 1.0."""
     if type_of(value) != type_of(wanted):
         return False
     if isinstance(value, Mapping):
@@ -122,7 +122,7 @@ def _search_error(path: str, pattern: str, value: Any) -> str | None:
     unfound = msg(
         "{path} does not match {pattern!r}: {value}", pattern=pattern, value=shown(value), path=path
     )
-    if not sys.executable:  # Python inside another program
+    if not sys.executable:  # Python embedded in another program
         return None if re.search(pattern, text) else unfound
     question = json.dumps([pattern, text]).encode()
     done = subprocesses.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)

@@ -1,4 +1,4 @@
-"""One run of a job at a time: the job's lock, and runs that an earlier process left without a known end."""
+"""Run one job once at a time: the job's lock, and earlier runs with an unknown outcome."""
 
 import time
 
@@ -20,7 +20,7 @@ from .run_spec import CallOptions, RunSpec
 
 
 class ConcurrencyGuard:
-    """Waits for a run's turn, or refuses it."""
+    """A guard that waits for a run's turn, or rejects the run."""
 
     def __init__(self, request: RunSpec, state: JobState | None, dify: DifyClient) -> None:
         """Wait for nothing yet.
@@ -38,7 +38,7 @@ class ConcurrencyGuard:
     def acquire(self) -> None:
         """Take the lock and settle an earlier run.
 
-        The lock is held until the process ends, or the caller closes it.
+        The process holds the lock until it ends or closes the state.
 
         Raises:
             InterruptedRunError: A signal came.
@@ -63,14 +63,13 @@ class ConcurrencyGuard:
                     return
 
     def follow_existing(self, observer: RunObserver) -> RunOutcome | None:
-        """Follow the run of this id that an earlier process may have started; None where a POST may start it.
+        """Follow a run with this id that an earlier process may have started; None if a POST may start it.
 
-        What an absent row of the log proves depends on the server: before 1.10 rows come when a run ends, and
-        from 1.13 a run has none while it is queued. So where an earlier process is known to be lost, nothing
-        is started at all.
+        A missing log row proves nothing on some servers: before 1.10, rows appear when a run ends, and from
+        1.13 on, a queued run has no row. So if an earlier process was lost, this process starts no run.
 
         Args:
-            observer: As of RunMonitor.
+            observer: The observer of the run.
         """
         request, options = self._request, self._request.call_options
         with check_before_run(self._state):
@@ -93,7 +92,7 @@ class ConcurrencyGuard:
             poller = RunPoller(self._dify, options)
             until = max(request.network_until, time.monotonic() + options.limits.existing_run)
             found = poller.poll_until(self._events, min(until, options.deadline), absent_is_final=True)
-            # Of a run whose end is not known the record stays, for the next start.
+            # The record of a run with an unknown outcome stays for the next start.
             if poller.denied is not None:
                 return decide(poller.denied, options)._replace(unsettled=lost)
             if isinstance(found, Unreadable):
@@ -118,7 +117,7 @@ class ConcurrencyGuard:
         )
 
     def _wait(self, why: str, pause: float, hint: str) -> None:
-        """Wait where the overlap policy says so. Raises NoRunError where it does not."""
+        """Wait if the overlap policy is `wait`; otherwise raise NoRunError."""
         if self._request.job.overlap == "skip":
             raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)))
         if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
@@ -131,7 +130,7 @@ class ConcurrencyGuard:
     # The run of an earlier process; it is never stopped
 
     def _settle(self, state: JobState, earlier: InFlight) -> None:
-        """Wait until the earlier run has ended, or is given up, and record that. Raises NoRunError."""
+        """Wait until the earlier run has ended or is given up, and record its outcome. Raises NoRunError."""
         pause, longest = self._request.context.limits.turn_polls
         while True:
             match self._look_up(earlier):
@@ -145,7 +144,7 @@ class ConcurrencyGuard:
                         end=end,
                     )
                     self._wait(message, pause, hint)
-                    if time.monotonic() >= self._request.deadline:  # no time for another look
+                    if time.monotonic() >= self._request.deadline:  # no time for another poll
                         raise NoRunError(RunOutcome(Outcome.BUSY, message, hint))
                     pause = min(longest, 2 * pause)
                 case Unreadable(reason):
@@ -162,7 +161,7 @@ class ConcurrencyGuard:
             raise NoRunError(RunOutcome(Outcome.BUSY, text, hint))
 
     def _on_unreadable(self, reason: str) -> None:
-        """Wait for a server that does not say how the earlier run stands. Raises NoRunError at the end."""
+        """Wait for a server that does not report the earlier run. Raises NoRunError at the deadline."""
         now, kind, message = time.monotonic(), Outcome.BUSY, ""
         if now >= self._request.deadline:
             message = msg(
@@ -182,7 +181,7 @@ class ConcurrencyGuard:
         self._pause(self._request.context.limits.network_retry)
 
     def _look_up(self, earlier: InFlight) -> RunOutcome | str | Unreadable:
-        """The outcome of an earlier run that has ended or is given up; why it may go on, as a message."""
+        """Return the outcome of an earlier run that ended or is given up, otherwise why it may still run."""
         job = self._request.job
         overdue = earlier.overdue(job.queue_time)
         ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None
@@ -215,7 +214,7 @@ class ConcurrencyGuard:
         return msg("an earlier run of this job may still be in progress, or wait in Dify's queue")
 
     def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
-        """Add the earlier run's end to the history, unless its own process had done so."""
+        """Add the earlier run's outcome to the history, unless its own process did."""
         if self._request.job.expect:
             outcome = assertions.apply_assertions(outcome, self._request.job.expect)
         kind = outcome.outcome
@@ -239,10 +238,10 @@ class ConcurrencyGuard:
 
 
 def _is_given_up(earlier: InFlight, found: Answer, poller: RunPoller) -> bool:
-    """True where nothing more is to be expected: no row where that is proof, or a stop that no record shows.
+    """Return True if the run is certainly absent, or was stopped without a record of its end.
 
-    The record of a stopped run says `running` for ever to 1.12 (`stop-streaming-detail-after`), and later
-    where its worker was killed (`worker-kill-detail-after-stop`).
+    The record of a stopped run stays `running` up to 1.12 (`stop-streaming-detail-after`), and in later
+    versions after its worker was killed (`worker-kill-detail-after-stop`).
     """
     if isinstance(found, RunNotFound):
         return earlier.workflow_run_id is None and poller.empty_log_is_proof

@@ -1,4 +1,4 @@
-"""Save the files that a workflow returns in the directory of the output file, under harmless names."""
+"""Download the files that a workflow returns to the directory of the output file, under safe names."""
 
 import contextlib
 import errno
@@ -21,13 +21,13 @@ from ..system.secure_dir import Directory
 from .output import OutputPath, errors_as_warnings
 from .run_spec import RunSpec
 
-_MIN_TIME = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
+_MIN_TIME = 20.0  # seconds for all downloads, even near the job's deadline: a unit adds 60
 _IDENTITY = "dify_model_identity"
-_MAX_NAME = 200  # bytes of a name; file systems take 255
+_MAX_NAME = 200  # bytes of a name; file systems allow 255
 
 
 class ReturnedFile(NamedTuple):
-    """A file in the outputs of a run; its size in bytes as the server says, or None."""
+    """A file in the outputs of a run. size: bytes, as the server reports, or None."""
 
     name: str
     url: str
@@ -35,15 +35,15 @@ class ReturnedFile(NamedTuple):
 
 
 class Downloader:
-    """Fetches the files of one run."""
+    """A downloader of the files of one run."""
 
     def __init__(self, request: RunSpec, limits: Downloads, state: JobState | None) -> None:
-        """Fetch nothing yet.
+        """Create a downloader.
 
         Args:
             request: The run.
-            limits: How many files, and how large.
-            state: Remembers which files the job made.
+            limits: The maximum number and size of files.
+            state: Stores which files the job created.
         """
         self._job = request.job
         self._headers = request.plain_headers
@@ -54,7 +54,7 @@ class Downloader:
         self._until = max(request.deadline, time.monotonic() + _MIN_TIME)
 
     def save_files(self, target: OutputPath, run: WorkflowRun) -> None:
-        """Save the run's files in the directory of the output file; what fails is a warning.
+        """Save the run's files in the directory of the output file; errors are logged as warnings.
 
         Args:
             target: The output file.
@@ -96,7 +96,7 @@ class Downloader:
                 )
 
     def _save_and_record(self, file: ReturnedFile, directory: Directory, path: Path) -> None:
-        """Save one file, and remember that the job made it. Raises OSError."""
+        """Save one file, and record that the job created it. Raises OSError."""
         made = self._state.downloads() if self._state is not None else {}
         there = directory.identity(path.name)
         if there is not None and made.get(str(path)) != there:
@@ -118,7 +118,7 @@ class Downloader:
                 "it has {size} bytes, more than {maximum} (max_size)", size=file.size, maximum=largest
             )
             raise OSError(errno.EFBIG, reason)
-        url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
+        url = urljoin(self._job.base_url, file.url)  # if FILES_URL is empty, the URL is a path without a host
         own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
         with directory.replacing(name, self._job.output.mode) as temporary:
             call = download(
@@ -139,7 +139,7 @@ class Downloader:
             with contextlib.closing(call):
                 event = self._events.answer_of(call, self._until)
         except InterruptedRunError as interrupted:
-            self._events.cancel(interrupted.signum)  # for those who come after
+            self._events.cancel(interrupted.signum)  # the next wait receives the signal again
             return msg("a signal interrupted the download")
         match event:
             case None:
@@ -156,7 +156,7 @@ class Downloader:
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:
-    """Give the files anywhere in the outputs of a run (`run-blocking-filemaker`)."""
+    """Yield the files anywhere in the outputs of a run (`run-blocking-filemaker`)."""
     if isinstance(value, Mapping):
         url = value.get("url") or value.get("remote_url")
         if value.get(_IDENTITY) is not None and isinstance(url, str):
@@ -175,7 +175,7 @@ def files_in(value: Any) -> Iterator[ReturnedFile]:
 
 
 def safe_name(name: str) -> str:
-    """Return a name that stays in its directory: no path, no leading dot, nothing that a terminal acts on."""
+    """Return a safe file name: no path, no leading dot, no control characters."""
     base = re.split(r"[/\\]", name)[-1]
     base = "".join("_" if not c.isprintable() else c for c in base).strip().lstrip(".")
     stem, dot, suffix = base.rpartition(".")
@@ -187,7 +187,7 @@ def safe_name(name: str) -> str:
 
 
 def _unused_name(name: str, taken: set[str]) -> str:
-    """The name, or `name-2.txt` where another file of this run has it."""
+    """Return the name, or `name-2.txt` if another file of this run has it."""
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
     free, count = name, 1
     while free in taken:

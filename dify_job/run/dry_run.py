@@ -1,4 +1,4 @@
-"""What a run would send, checked against the app's form; nothing is started."""
+"""Check a run against the app's form without starting it."""
 
 import time
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ _FORM_TIMEOUT = 10.0  # seconds for the form of the app
 
 
 def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dict[str, Any]:
-    """Render the inputs of a job and check them against the form of its app: one GET, no run.
+    """Render the inputs of a job and check them against the form of its app, with one GET and no run.
 
     Args:
         job: The job.
         given: Inputs from the command line.
-        config_path: The configuration that the job comes from.
+        config_path: The path of the configuration.
 
     Returns:
-        The inputs, files and output file of the run, and the inputs that the app has, as JSON.
+        The inputs, files and output file of the run, and the inputs of the app, as JSON.
 
     Raises:
-        JobError: Of what the run would fail, with its exit code.
+        JobError: The error that the run would end with.
     """
     key, headers = read_key(job), read_headers(job)
     log.add_secret(key.reveal(), is_key=True)

@@ -1,7 +1,4 @@
-"""From a job to its result: lock, earlier run, POST with safe retries, run monitor, state.
-
-It serves the command and Python programs alike: no printing, no signal handlers, no exit.
-"""
+"""Run a job: lock, earlier run, POST with safe retries, run monitor, state."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Carries out one run. Every outcome is a value, and faults of the program are raised."""
+    """The engine of one run. Outcomes are returned, and internal errors are raised."""
 
     def __init__(self, request: RunSpec, state: JobState | None, observer: RunObserver) -> None:
         """Send nothing yet.
@@ -41,10 +38,10 @@ class Engine:
         Args:
             request: The run.
             state: The job's opened state directory; None for `state = "none"`.
-            observer: Sees the run, but not its result: that is the caller's to pass on.
+            observer: Observes the run, but not its result, which the caller reports.
 
         Raises:
-            JobError: The inputs cannot be sent (rejected).
+            JobError: (rejected) The inputs cannot be sent.
         """
         check_sendable(request.inputs)
         self._named = bool(request.run)
@@ -65,7 +62,7 @@ class Engine:
         """Take the job's lock and settle an earlier run.
 
         Returns:
-            None when it is this run's turn, else the outcome.
+            None if it is this run's turn, otherwise the outcome.
 
         Raises:
             JobError: The state cannot be written (cannot-write).
@@ -82,14 +79,14 @@ class Engine:
     def start_and_follow(
         self, inputs: Mapping[str, Any], files: Mapping[str, tuple[InputFile, ...]]
     ) -> RunOutcome:
-        """Start the run, or find the one that an earlier process of this id started, and follow it.
+        """Start the run, or find the run that an earlier process started with this id, and follow it.
 
         Args:
-            inputs: As they are now that it is this run's turn.
-            files: The same, by the name of their input.
+            inputs: The inputs, rendered after the lock was acquired.
+            files: The files by the name of their input, rendered like the inputs.
 
         Raises:
-            JobError: The inputs do not fit, or the state cannot be written; nothing was started.
+            JobError: The inputs do not match the form, or the state cannot be written; nothing was started.
         """
         check_sendable(inputs)
         self._request = self._request._replace(inputs=inputs, files=files)
@@ -98,7 +95,7 @@ class Engine:
             existing = self._guard.follow_existing(self._observers) if self._named else None
             return existing or self._submit()
         except InterruptedRunError as interrupted:
-            # What an earlier process of this id has in flight stays: nothing was learnt of it.
+            # The in-flight record of the earlier process stays, because the outcome is still unknown.
             return cancelled(interrupted.signum)._replace(unsettled=self._state_observer.record is None)
         except (MemoryError, OSError) as error:
             lacking = exhausted_resource(error)
@@ -110,7 +107,7 @@ class Engine:
         """Check the job's assertions, and store the result.
 
         Args:
-            outcome: How the run ended, or why it had no turn.
+            outcome: The outcome of the run, or why it had no turn.
         """
         if self._job.expect:
             outcome = assertions.apply_assertions(outcome, self._job.expect)
@@ -124,7 +121,7 @@ class Engine:
     # The POST
 
     def _submit(self) -> RunOutcome:
-        """POST until an attempt was accepted, or was rejected for good."""
+        """POST until an attempt is accepted or finally rejected."""
         pauses: list[float] = []
         self._events.pause(0.0)
         while True:
@@ -182,7 +179,7 @@ class Engine:
         return outcome
 
     def _inputs_to_send(self) -> Mapping[str, Any]:
-        """The inputs for the POST; nearly every run sends what it was given, and asks nothing before."""
+        """Return the inputs for the POST; most runs send the given inputs without a request before."""
         request = self._request
         if not any(request.files.values()) and not needs_form(request.inputs):
             return request.inputs
@@ -192,7 +189,7 @@ class Engine:
 
 
 def connect(request: RunSpec) -> DifyClient:
-    """Return the client of a run, with calls that report to its queue; nothing is sent."""
+    """Return the client of a run, whose calls report to its queue; nothing is sent."""
     key = request.key.reveal()
     log.add_secret(key, is_key=True)
     return DifyClient(
@@ -215,20 +212,20 @@ def retry_pause(
     retry_after: float | None,
     uniform: Callable[[float, float], float],
 ) -> float | None:
-    """Return seconds to wait before the same POST is sent again, or None to give up.
+    """Return the pause before the POST is repeated in seconds, or None to give up.
 
-    Only a rejection that provably started nothing comes here (Next.RETRY): Dify has no idempotency key. The
-    growth is decorrelated jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
+    Only a rejection that provably started nothing is retried (Next.RETRY), because Dify has no idempotency
+    key. Pauses have decorrelated jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 
     Args:
-        policy: Of the job.
-        attempts: POSTs so far.
-        busy: The server has too many runs: that is waited out up to max_wait whatever the number of attempts,
-            unless only one is allowed.
+        policy: The retry policy of the job.
+        attempts: The number of POSTs so far.
+        busy: The server has too many runs. Then max_wait limits the retries, not the number of attempts,
+            unless only one attempt is allowed.
         bounds: The shortest and the longest pause.
-        pauses: Those so far.
-        retry_after: What the server asked for; more than is left of max_wait ends the attempts.
-        uniform: Draws a number between two limits.
+        pauses: The pauses so far.
+        retry_after: The pause that the server requests; more than the rest of max_wait ends the retries.
+        uniform: Returns a random number between two limits.
     """
     if attempts >= policy.attempts and not (busy and policy.attempts > 1):
         return None
@@ -241,7 +238,7 @@ def retry_pause(
 
 
 def seconds_of(retry_after: str | None, now: datetime) -> float | None:
-    """Return `Retry-After` in seconds; None where there is none, or it cannot be read.
+    """Return `Retry-After` in seconds; None if it is missing or invalid.
 
     Args:
         retry_after: A number or an HTTP date (RFC 9110, section 10.2.3).

@@ -1,7 +1,7 @@
-"""Input files of a run: found on this machine, checked against the app's form, and named in its request.
+"""Input files of a run: find them, check them against the app's form, and name them in the request.
 
-What Dify takes for which type, and what it refuses, is its api/factories/file_factory.py (1.11) and the
-recordings `upload-*`, `error-upload-*` and `error-file-*`.
+The types follow Dify's api/factories/file_factory.py (1.11) and the recordings `upload-*`, `error-upload-*`
+and `error-file-*`.
 """
 
 import os
@@ -30,11 +30,11 @@ _TYPES = {
 }  # fmt: skip
 _TYPE_OF = {extension: kind for kind, extensions in _TYPES.items() for extension in extensions}
 _BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "document", "pdf": "document"}
-# Documents where the server reads files with Unstructured (ETL_TYPE), of type custom where it does not.
+# Documents on a server with ETL_TYPE=Unstructured, otherwise of type custom.
 _DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
 _UNKNOWN = "application/octet-stream"
-# What an upload is sent as. The machine's table (/etc/mime.types) and Python's differ, and the server goes by
-# this type where the extension is in none of its lists.
+# The MIME types of uploads. The machine's table (/etc/mime.types) and Python's differ, and the server uses
+# # this type for extensions that its lists lack.
 _MIME_TYPES = {
     "image": {"jpg": "jpeg", "jpeg": "jpeg", "svg": "svg+xml", "tif": "tiff", "tiff": "tiff", "ico": "x-icon"}
     | {name: name for name in ("png", "webp", "gif", "bmp", "heic", "heif", "avif")},
@@ -64,7 +64,7 @@ _MIME_TYPE_OF = {name: f"{kind}/{sub}" for kind, names in _MIME_TYPES.items() fo
 
 
 class InputFile(NamedTuple):
-    """One file of one input: a local one, with its size in bytes, or an address."""
+    """One file of one input: a local file with its size in bytes, or an address."""
 
     variable: str
     name: str
@@ -75,12 +75,12 @@ class InputFile(NamedTuple):
 
     @property
     def extension(self) -> str:
-        """In lower case, without the dot."""
+        """The extension in lower case, without the dot."""
         return PurePosixPath(self.name).suffix.lstrip(".").lower()
 
 
 def mime_type_of(name: str) -> str:
-    """Return the MIME type that a file is sent as, by its name alone."""
+    """Return the MIME type of an upload, by the file name."""
     return _MIME_TYPE_OF.get(PurePosixPath(name).suffix.lstrip(".").lower(), _UNKNOWN)
 
 
@@ -91,17 +91,17 @@ def find_files(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile,
         files: Paths and addresses by the name of their input.
 
     Raises:
-        JobError: One cannot be read (no-input), or is neither a path nor an address (config).
+        JobError: A file cannot be read (no-input), or is neither a path nor an address (config).
     """
     return {key: tuple(_find_file(key, name) for name in names) for key, names in files.items()}
 
 
 def file_type(file: InputFile, field: FormField) -> str:
-    """Return the type that the server will find, which the request must name (`error-file-type-mismatch`).
+    """Return the type that the server detects; the request must name it (`error-file-type-mismatch`).
 
     Args:
         file: The file.
-        field: Its input.
+        field: The field of its input.
     """
     extension = file.extension
     if extension in _TYPE_OF:
@@ -110,18 +110,18 @@ def file_type(file: InputFile, field: FormField) -> str:
         return "custom" if f".{extension}" in _lower(field.allowed_extensions) else "document"
     found = next((kind for word, kind in _BY_MIME.items() if word in file.mime_type), None)
     if found is None and file.url:
-        # The address does not show it, and Dify looks at what it gets there.
+        # The address does not show the type, and Dify checks the downloaded file.
         found = next((kind for kind in field.allowed_types if kind != "custom"), None)
     return found or "custom"
 
 
 def rejection_reason(file: InputFile, field: FormField, limits: Mapping[str, int]) -> str | None:
-    """Return what the app or its server will reject, as the end of a sentence; None for a file that fits.
+    """Return why the app or its server will reject a file, as the end of a sentence, or None.
 
     Args:
         file: The file.
-        field: Its input.
-        limits: Of the server, in bytes.
+        field: The field of its input.
+        limits: The limits of the server, in bytes.
     """
     kind = file_type(file, field)
     allowed = field.allowed_types
@@ -162,14 +162,14 @@ def rejection_reason(file: InputFile, field: FormField, limits: Mapping[str, int
 
 
 def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> None:
-    """Check the files against the form and the limits before one is sent.
+    """Check the files against the form and the limits before any is sent.
 
     Args:
-        files: By the name of their input.
-        form: Of the app, with the limits of its server.
+        files: The files by the name of their input.
+        form: The form of the app, with the limits of its server.
 
     Raises:
-        JobError: They do not fit; it names every mistake (rejected).
+        JobError: (rejected) Files do not match the form; the error lists every mistake.
     """
     mistakes: list[str] = []
     for key, given in files.items():
@@ -210,12 +210,12 @@ def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> N
 
 
 def request_value(file: InputFile, field: FormField, upload_id: str | None) -> dict[str, Any]:
-    """Return one file as the request names it.
+    """Return the request's value for one file.
 
     Args:
         file: The file.
-        field: Its input.
-        upload_id: The id that the server gave a local file; None for an address.
+        field: The field of its input.
+        upload_id: The server's id of a local file; None for an address.
     """
     kind = file_type(file, field)
     if upload_id is None:
@@ -224,7 +224,7 @@ def request_value(file: InputFile, field: FormField, upload_id: str | None) -> d
 
 
 def display_name(file: InputFile) -> str:
-    """Return the file for a message; what an address has behind its path can be a secret."""
+    """Return the name of the file for a message; the query of an address can be a secret."""
     if file.path is not None:
         return str(file.path)
     parts = urlsplit(file.url)
@@ -241,7 +241,7 @@ def _find_file(key: str, name: str) -> InputFile:
                 msg("give a local file by its path, or an http or https address that Dify itself can fetch"),
             )
         for secret in (parts.query, parts.password or ""):
-            log.add_secret(secret)  # a signature, which Dify quotes where it cannot fetch the file
+            log.add_secret(secret)  # a signature, which Dify quotes if it cannot fetch the file
         base = unquote(PurePosixPath(parts.path).name)
         return InputFile(key, base, mime_type_of(base), url=name)
     path = Path(name).expanduser()
@@ -260,7 +260,7 @@ def _find_file(key: str, name: str) -> InputFile:
 
 
 def no_input(key: str, path: Path, why: str) -> JobError:
-    """Return the error for a file that is not there or cannot be read.
+    """Return the error for a file that does not exist or cannot be read.
 
     Args:
         key: The input.

@@ -1,7 +1,6 @@
-"""Fetch the form and upload files before the POST; only for runs with files, or inputs that need the form.
+"""Fetch the form and upload files before the POST, for runs with files or with inputs that need the form.
 
-All of it is before any run: whatever breaks here started nothing. What was done once is not done again when
-the POST is repeated.
+No error here can have started a run. A repeated POST does not repeat these calls.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ _HINT_TOO_LARGE = msg(
 
 
 class InputUploader:
-    """Prepares the inputs of one run for its POST."""
+    """The preparation of a run's inputs for its POST."""
 
     def __init__(self, request: "RunSpec", dify: DifyClient) -> None:
         """Fetch nothing yet.
@@ -49,11 +48,11 @@ class InputUploader:
         self._uploaded: dict[InputFile, str] = {}
 
     def inputs(self) -> dict[str, Any]:
-        """Fetch the form and upload files, as far as that is not done; return what the POST sends.
+        """Fetch the form and upload files, each only once; return the inputs of the POST.
 
         Raises:
             InterruptedRunError: A signal came.
-            JobError: An input does not fit (rejected), or a file cannot be read (no-input).
+            JobError: An input does not match the form (rejected), or a file cannot be read (no-input).
             NoRunError: A call failed.
         """
         form = self.form(self._request.deadline)
@@ -68,10 +67,10 @@ class InputUploader:
         return sent
 
     def form(self, until: float) -> Parameters:
-        """Return the form of the app; it is fetched once.
+        """Return the form of the app, which is fetched once.
 
         Args:
-            until: Monotonic time at which it is given up.
+            until: Monotonic time limit.
 
         Raises:
             InterruptedRunError: A signal came.
@@ -87,10 +86,10 @@ class InputUploader:
         return self._form
 
     def fit(self) -> Mapping[str, Any]:
-        """Return the inputs as the form asks for them, and check the files.
+        """Convert the inputs to the types of the form, and check the files.
 
         Raises:
-            JobError: One does not fit (rejected).
+            JobError: (rejected) An input or a file does not match the form.
             NoRunError: The form could not be fetched.
         """
         form = self.form(self._request.deadline)
@@ -99,7 +98,7 @@ class InputUploader:
         return fit_inputs(self._request.inputs, form, self._version, filled)
 
     def _request_value(self, file: InputFile, field: FormField) -> dict[str, Any]:
-        """The file as the request names it; a local one is uploaded first."""
+        """Return the request's value for a file; a local file is uploaded first."""
         if file.path is not None and file not in self._uploaded:
             self._uploaded[file] = self._upload(file, file.path)
         return request_value(file, field, self._uploaded.get(file))
@@ -126,7 +125,7 @@ class InputUploader:
         return upload_id
 
     def _answer(self, call: PendingCall, about: str, until: float, *, uploading: bool = False) -> Reply:
-        """The good answer to a call. Raises what its failing means before any run."""
+        """Return the answer to a call. Raises NoRunError if the call fails."""
         with contextlib.closing(call):
             event = self._events.answer_of(call, until)
         match event:
@@ -146,7 +145,7 @@ class InputUploader:
 
 
 def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
-    """The outcome of an error where no run can exist: nothing is doubtful, and trouble may pass."""
+    """Return the outcome of an error before any run: no run can exist, so a retry is safe."""
     outcome = decide(error)
     if outcome.next is Next.SEARCH or error.status >= 500:
         said = f"HTTP {error.status}" + (f" ({error.message})" if error.message else "")

@@ -1,4 +1,4 @@
-"""The inputs of a run: config under --inputs under -i, templates of the config rendered."""
+"""The inputs of a run: -i overrides --inputs, which overrides the configuration. Render its templates."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ..messages.message import msg
 from ..system.json_text import BoundsError, check, loads
 from ..system.template_process import render_all
 
-_MAX_RENDERING = 60.0  # seconds, where there is no deadline of a run
+_MAX_RENDERING = 60.0  # seconds, if there is no deadline of a run
 
 _PRIVATE_NAME = (
     r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
@@ -27,14 +27,14 @@ _PRIVATE_NAME = (
 
 
 class Templates:
-    """The job's templates, rendered together in a process of their own; the clock is read once for all.
+    """The job's templates, which one child process renders with one clock value.
 
     Args:
         job: The job.
-        last_success: Returns when the last run that succeeded began; asked only where there is a template.
-        environ: The variables that env() reads.
-        until: Returns the monotonic time at which rendering is given up; by default a minute from now.
-        pause: Waits for so many seconds; what it raises ends the rendering.
+        last_success: Returns the start of the last successful run; called only if there is a template.
+        environ: The variables for env().
+        until: Returns the monotonic time limit of rendering; by default a minute from now.
+        pause: Waits for a number of seconds; an exception ends the rendering.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Templates:
         self._pause = pause
 
     def inputs(self) -> dict[str, Any]:
-        """Return the job's own inputs; what has no `{{` or `{%` stays as it is.
+        """Return the job's own inputs; texts without `{{` or `{%` are not changed.
 
         Raises:
             JobError: A template cannot be rendered (config).
@@ -81,7 +81,7 @@ class Templates:
         return text if text is None else str(self._render(text, "output.file"))
 
     def renew(self) -> bool:
-        """Return True where a run succeeded since the templates were rendered: they are out of date."""
+        """Return True if the templates must be rendered again, because a run succeeded since."""
         if "_results" not in vars(self) or self._names["last_success"] == _as_text(self._last_success()):
             return False
         del self._names, self._results
@@ -89,7 +89,7 @@ class Templates:
 
     @cached_property
     def _names(self) -> dict[str, Any]:
-        """What the templates can name, as JSON."""
+        """Return the variables of the templates as JSON."""
         job = self._job
         allowed = [name for name in job.env if name != job.key.env]
         variables = {name: self._environ[name] for name in allowed if name in self._environ}
@@ -108,7 +108,7 @@ class Templates:
 
     @cached_property
     def _results(self) -> dict[tuple[str, str], str | JobError]:
-        """Each template, by its key and its text, with what it renders to."""
+        """Return the rendered values by key and template."""
         job = self._job
         settings = {"inputs": job.inputs, "files": job.files, "output": {"file": job.output.file}}
         found = ((".".join(path), text) for path, text in _leaves(settings) if is_template(text))
@@ -131,7 +131,7 @@ class Templates:
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Give each value that is no table and no list, with the keys that lead to it."""
+    """Yield each value that is no table and no list, with its path."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves(inner, (*path, str(key)))
@@ -147,7 +147,7 @@ def _as_text(at: datetime | None) -> str | None:
 
 
 def is_template(text: object) -> TypeGuard[str]:
-    """Return True for a text that rendering could change; for others Jinja is not imported."""
+    """Return True for a text that rendering could change; without one, Jinja is not imported."""
     return isinstance(text, str) and ("{{" in text or "{%" in text)
 
 
@@ -156,11 +156,11 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
 
     Args:
         text: The JSON.
-        where: The flag or the file that has it, for the message.
-        outcome: That of what is no object: a mistake in the command or in a file.
+        where: The flag or the file, for the message.
+        outcome: The outcome for a text that is no object.
 
     Raises:
-        JobError: It is no JSON object, or is beyond the bounds (rejected).
+        JobError: The text is no JSON object, or exceeds the bounds (rejected).
     """
     try:
         data = loads(text)
@@ -186,7 +186,7 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def check_sendable(inputs: Mapping[str, Any]) -> None:
-    """Refuse what no JSON body can carry: Dify answers 400 (`error-body-lone-surrogate`)."""
+    """Reject values that JSON cannot represent, because Dify answers 400 (`error-body-lone-surrogate`)."""
     try:
         check(inputs)
         json.dumps(inputs, allow_nan=False, ensure_ascii=False).encode()
@@ -199,15 +199,15 @@ def check_sendable(inputs: Mapping[str, Any]) -> None:
 
 
 def needs_form(inputs: Mapping[str, Any]) -> bool:
-    """Return True where only the form says how an input is to be sent.
+    """Return True if an input needs the form for its type.
 
-    A table or a list, a text that reads as one in JSON, and the words true and false.
+    These are tables and lists, texts with JSON of a table or list, and the words true and false.
     """
     return any(_is_ambiguous(value) for value in inputs.values())
 
 
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
-    """Return all that stands under a name that says it is secret, however deep, for the log to hide."""
+    """Return all values under names that look secret, at any depth, for redaction."""
     return [
         str(value)
         for path, value in _leaves(inputs)

@@ -1,4 +1,4 @@
-"""The state directory of a job: one place, whatever the variables of the shell that asks say."""
+"""The state directory of a job, which is independent of the shell's variables."""
 
 import hashlib
 from pathlib import Path
@@ -13,12 +13,12 @@ from ..state.directories import directory_of, pinned_elsewhere
 def state_directory(job: Job, config_path: Path | None) -> Path:
     """Return the state directory of a job.
 
-    The job of the environment has one for each server and key, so that two shells with different keys do not
-    hinder each other.
+    The job of the environment variables has one directory for each server and key, so that shells with
+    different keys do not block each other.
 
     Args:
         job: The job.
-        config_path: The configuration that it comes from; None for the job of the environment.
+        config_path: The path of the configuration; None for the job of the environment variables.
     """
     name = job.name
     if config_path is None and name == "default":
@@ -32,11 +32,11 @@ def state_directory(job: Job, config_path: Path | None) -> Path:
 
 
 def elsewhere_note(job: str, directory: Path) -> Message | None:
-    """Return a note where an installed job has its state elsewhere than this shell's variables say.
+    """Return a note if an installed job has its state in another directory than this shell's variables imply.
 
     Args:
         job: The job's name.
-        directory: Where its state was looked for.
+        directory: The directory in use.
     """
     place = pinned_elsewhere(job)
     if place is None or place != directory:

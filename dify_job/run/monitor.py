@@ -1,7 +1,7 @@
-"""Monitor one workflow run, from its POST or its id to its outcome: follow the stream, poll, recover, stop.
+"""Monitor one workflow run from its POST or its id to its outcome: follow the stream, poll, recover, stop.
 
-A single event loop with timers. Four kinds of call report to it: the POST, a joined stream of events (1.14),
-polls of the server's records, and stop. What servers do when things break: tests/data/recordings.
+One event loop with timers receives the events of four kinds of call: the POST, a joined stream (1.14), polls
+of the server's records, and stop. tests/data/recordings has the behaviour of servers in failures.
 """
 
 import time
@@ -30,7 +30,7 @@ _EVENTS_ENDPOINT = (1, 14)
 
 
 class RunMonitor:
-    """Monitor one run until its outcome is known, whether it was started now or before."""
+    """A monitor of one run until its outcome is known, whether it was started now or earlier."""
 
     def __init__(
         self, dify: DifyClient, events: EventQueue, options: CallOptions, observer: RunObserver
@@ -39,9 +39,9 @@ class RunMonitor:
 
         Args:
             dify: The client.
-            events: Where its calls and signals report.
-            options: Of the call.
-            observer: Sees each event, and the run's ids before anything else waits.
+            events: The queue of calls and signals.
+            options: The options of the call.
+            observer: Observes each event; it receives the run's ids before the next wait.
         """
         self._dify = dify
         self._events = events
@@ -52,27 +52,29 @@ class RunMonitor:
         self._task_id: str | None = None
         self._known_running = False
         self._accepted = False
-        self._call: PendingCall | None = None  # the POST, as long as it can bring the end
+        self._call: PendingCall | None = None  # the POST, while its stream can still end the run
         self._joined: PendingCall | None = None
         self._stop: _Stop | None = None
         self._nodes = NodeTracker()
-        self._lost = ""  # why the POST can no longer bring the end
-        self._reported: ApiError | WorkflowRun | None = None  # an `error` event, or an end without a status
-        self._doubted: WorkflowRun | None = None  # a failure that the record has not confirmed
-        self._settled: RunOutcome | None = None  # what the record says
+        self._lost = ""  # why the stream of the POST was lost
+        self._reported: ApiError | WorkflowRun | None = (
+            None  # an `error` event, or an end event without a status
+        )
+        self._doubted: WorkflowRun | None = None  # a failure that run detail has not confirmed
+        self._settled: RunOutcome | None = None  # the outcome in run detail
         self._settled_at = float("inf")
 
     def follow(self, call: PendingCall) -> RunOutcome:
-        """Follow a POST that was just sent; ends at the latest 20 s after the deadline."""
+        """Follow a POST that was just sent, until at most 20 s after the deadline."""
         self._call = call
         return self._loop(None)
 
     def resume(self, run_id: str | None, why: str) -> RunOutcome:
-        """Follow a run that an earlier process started, as if its POST was lost.
+        """Follow a run that an earlier process started.
 
         Args:
-            run_id: Its id; None to find it.
-            why: How its POST was lost.
+            run_id: The run id; None to search for it.
+            why: Why its POST was lost.
         """
         self._accepted = True
         self._learn_ids(run_id, None)
@@ -104,7 +106,7 @@ class RunMonitor:
 
     @property
     def _is_rejected(self) -> bool:
-        """True where a stream said `failed` of a run of which nothing else was seen."""
+        """Return True if a stream reported `failed` and no other event of the run."""
         if self._doubted is None or self._nodes.seen:
             return False
         return self._task_id is None or self._poller.absent_for >= self._options.limits.first_ids
@@ -116,7 +118,7 @@ class RunMonitor:
         return min(self._poller.poll_at, self._settled_at, until, self._idle_at())
 
     def _idle_at(self) -> float:
-        """When a stream without a byte is given up; a blocking answer has none before its end."""
+        """Return the time at which a stream without a byte is given up; None for a blocking answer."""
         call = self._call
         if self._stop is not None or call is None:
             return float("inf")
@@ -177,7 +179,7 @@ class RunMonitor:
         self._learn_ids(event.run_id, event.task_id)
         if self._run_id or self._task_id:
             self._known_running = True
-        if self._stop is None and self._doubted is None:  # such a stream may never bring the end
+        if self._stop is None and self._doubted is None:  # such a stream may never report the end
             self._poller.on_stream_alive()
         self._observer.event(event)
         if event.run is not None:
@@ -185,7 +187,7 @@ class RunMonitor:
                 return self._on_lost(msg("the stream reported the end of another run"))
             if not event.unconfirmed:
                 return self._conclude(event.run)
-            self._doubted = event.run  # it may be a rejection, or no failure at all: ask the record
+            self._doubted = event.run  # it may be a rejection or no failure at all: ask run detail
             why = msg(
                 "the stream reported a failure ({error}), but Dify's record of the run shows no failure",
                 error=event.run.error or "",
@@ -236,7 +238,7 @@ class RunMonitor:
 
     def _on_record(self, run: WorkflowRun) -> RunOutcome | None:
         self._known_running = run.under_way
-        if self._run_id is None:  # a row of the log, which has no outputs
+        if self._run_id is None:  # a log row, which has no outputs
             self._learn_ids(run.run_id, None)
             return None
         if not run.ended and run.status != models.PAUSED:
@@ -254,7 +256,7 @@ class RunMonitor:
     # What follows from them
 
     def _learn_ids(self, run_id: str | None, task_id: str | None) -> None:
-        # In the snapshot of a resumed run the task id is the run id (`human-input-events-late-snapshot`).
+        # In the snapshot of a resumed run, the task id is the run id (`human-input-events-late-snapshot`).
         known = (self._run_id or run_id, self._task_id or (task_id if task_id != run_id else None))
         if known == (self._run_id, self._task_id):
             return
@@ -295,9 +297,9 @@ class RunMonitor:
         return None
 
     def _join(self) -> None:
-        """Join the events of the run; its pings prove nothing, so run detail is polled at the same time.
+        """Join the events of the run, and poll run detail at the same time, because pings prove nothing.
 
-        Of a blocking run they never bring the end (`events-join-blocking-run`), but the task id for stop.
+        The events of a blocking run have no end (`events-join-blocking-run`), but the task id for stop.
         """
         if self._joined is not None or self._run_id is None:
             return
@@ -309,13 +311,13 @@ class RunMonitor:
     # Stop
 
     def _begin_stop(self, cancel: Cancel | None) -> RunOutcome | None:
-        """Ask for the end of the run. Without a task id its ids are looked for once more, for a moment."""
+        """Request a stop of the run. Without a task id, first search for the run's ids for a short time."""
         if self._settled is not None:
             return self._settled
         stop = self._stop = _Stop(cancel, self._options, known_running=self._known_running)
         if self._call is not None and not self._call.tracker.connected:
             self._call.close()
-            if not self._call.tracker.connected:  # shut before it was established: nothing can leave any more
+            if not self._call.tracker.connected:  # closed before it was established, so no byte can leave
                 if cancel is not None:
                     return cancelled(cancel.signum)
                 return decide(
@@ -343,17 +345,17 @@ class _Stop:
     """One stop of one run.
 
     Attributes:
-        accepted: The server answered it with success, which proves nothing (`stop-unknown-task`).
-        call: The request, once it is sent.
-        until: Monotonic time at which to leave even if nothing is confirmed.
+        accepted: The server answered with success, which proves nothing (`stop-unknown-task`).
+        call: The stop request, once it is sent.
+        until: Monotonic time limit for a confirmation.
     """
 
     def __init__(self, cancel: Cancel | None, options: CallOptions, *, known_running: bool) -> None:
         """Send nothing yet.
 
         Args:
-            cancel: The signal that asks for it; None where the deadline does.
-            options: Of the call.
+            cancel: The signal that requested the stop; None for the deadline.
+            options: The options of the call.
             known_running: The run is known to be running.
         """
         self._cancel = cancel
@@ -379,13 +381,13 @@ class _Stop:
                 self._problem = reason
 
     def confirmed(self, run: WorkflowRun) -> RunOutcome:
-        """The run ended as a stopped one does."""
+        """Return the outcome of a confirmed stop."""
         how = msg("dify-job asked the server to stop the run, and the server confirmed it")
         outcome = self._outcome(how, run.failed_node, known_running=True)
         return outcome._replace(run=run, unsettled=False)
 
     def unconfirmed(self, *, known_running: bool, lost: str, node: FailedNode | None) -> RunOutcome:
-        """Nothing was confirmed in time; 124 only if the run was known to be running."""
+        """Return the outcome without a confirmation; 124 only if the run was known to be running."""
         known_running |= self._known_running
         if self.call is None and not self._options.streaming:
             how = msg(

@@ -1,7 +1,7 @@
-"""Notifications and metrics after a run: pings as Healthchecks wants them, messages by apprise, a .prom file.
+"""Notifications and metrics after a run: pings for Healthchecks, messages by apprise, a .prom file.
 
-All of it together is bounded, whatever the receiver does: each delivery has a thread that is left behind when
-the time is up. What fails is a warning, and never changes how the run ended.
+Each delivery has a thread, and the process does not wait for it beyond the time limit. Errors are logged as
+warnings and never change the outcome.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ from ..system.transaction import write_whole
 from .observers import RunObserver
 from .result import Result
 
-TIME_LIMIT = 10.0  # seconds that all of it may take after the run
+TIME_LIMIT = 10.0  # seconds for all deliveries after the run
 _MAX_BODY = 10_000  # bytes; Healthchecks stores as much by default
 _ANSWER_TIMEOUT = 5.0  # seconds without a byte
 _RETRY_PAUSE = 1.0  # before a second try
 _POLL_INTERVAL = 0.02
-# Under systemd these come before a configuration or after an internal error: the unit's handler notifies.
+# Outcomes without a readable configuration or with an internal error: the failure unit notifies.
 _BY_HANDLER = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
 _BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_HANDLER)
 
 
 def is_notified_by_run(exit_code: int) -> bool:
-    """Return True where a unit's `run` notifies, False where its failure handler does."""
+    """Return True if `run` in a unit notifies of this exit code, False if the failure unit does."""
     return exit_code in _BY_RUN
 
 
 class Notification(NamedTuple):
-    """One ended run, as notifications describe it.
+    """The content of notifications about one run.
 
     Attributes:
-        job: Its name.
-        run: The run.
-        failures_before: In a row, just before this run.
+        job: The name of the job.
+        run: The record of the run.
+        failures_before: The number of consecutive failures before this run.
         console: The address of the app's log in Dify's console.
     """
 
@@ -71,7 +71,7 @@ class Notification(NamedTuple):
 
     @property
     def title(self) -> Message:
-        """One line for the subject; a recovery has its own."""
+        """The subject in one line."""
         values = {"job": self.job, "outcome": self.run.outcome, "host": socket.gethostname()}
         if self.run.succeeded:
             return msg("dify-job: {job} succeeded on {host}", **values)
@@ -81,7 +81,7 @@ class Notification(NamedTuple):
 
     @property
     def recovery_title(self) -> Message:
-        """One line for the subject, for those who want to know of recoveries."""
+        """The subject of a recovery in one line."""
         count, host = self.failures_before, socket.gethostname()
         if count == 1:
             return msg("dify-job: {job} succeeded after a failure on {host}", job=self.job, host=host)
@@ -91,7 +91,7 @@ class Notification(NamedTuple):
 
     @property
     def body(self) -> Message:
-        """A few lines for a person."""
+        """The body: a few lines for a person."""
         run = self.run
         retry = {
             RetrySafety.SAFE: msg("retry: yes, it is safe"),
@@ -116,15 +116,15 @@ class Notification(NamedTuple):
 
 
 class Notifier(RunObserver):
-    """Notifies those whom a job names, and writes its metrics."""
+    """The notifications and metrics of a job."""
 
     def __init__(self, job: Job, *, by_unit: bool = False, invocation: str | None = None) -> None:
         """Send nothing yet.
 
         Args:
             job: The job.
-            by_unit: A unit started it that has a failure handler, which notifies of what `run` leaves to it.
-            invocation: The unit's invocation, for its handler; `run` itself finds it in INVOCATION_ID.
+            by_unit: A unit with a failure unit started the run; the failure unit notifies of some exit codes.
+            invocation: The invocation id of the unit, for the failure unit; `run` reads INVOCATION_ID.
         """
         self._job = job
         self._notify = job.notify
@@ -138,7 +138,7 @@ class Notifier(RunObserver):
             _hide(self._notify.healthchecks)
 
     def started(self) -> None:
-        """Ping that the run begins, without waiting for it."""
+        """Send the start ping without waiting for its end."""
         if self._notify.on_recovery and self._job.state == "none":
             log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
         with _errors_as_warnings():
@@ -152,13 +152,13 @@ class Notifier(RunObserver):
             )
 
     def notify(self, result: Result, directory: Path | None, events: EventQueue) -> None:
-        """Notify of a result that is final, stored and with the caller; of a skip nobody is notified.
+        """Notify of a final, stored result; a skipped run sends nothing.
 
         Args:
-            result: How the run ended.
+            result: The result.
             directory: The job's state directory.
-            events: A second signal ends the wait; so does a first SIGINT, while a first SIGTERM lets the
-                messages go out.
+            events: The queue of signals. A first SIGINT or a second signal ends the wait; a first SIGTERM
+                does not.
         """
         if result.outcome is Outcome.SKIPPED:
             return
@@ -190,10 +190,10 @@ class Notifier(RunObserver):
 
         Args:
             run: The run.
-            before: The runs before it, oldest first.
-            pause: Waits some seconds; returns True when it is time to leave.
-            by_handler: The unit's handler notifies; the start ping must have arrived before.
-            directory: The job's state directory; None where it stores no state.
+            before: The earlier runs, oldest first.
+            pause: Waits some seconds; returns True to end the wait.
+            by_handler: The failure unit notifies; the start ping must arrive first.
+            directory: The job's state directory; None for `state = "none"`.
         """
         _write_metrics(self._job, run, before, directory)
         if by_handler:
@@ -213,7 +213,7 @@ class Notifier(RunObserver):
         for error in unreadable.values():
             log.warning(msg("a notification was not sent: {message}", message=error.message), hint=error.hint)
         if self._notify.healthchecks:
-            # The exit status; a process that was killed had none.
+            # The exit status; a killed process has none.
             what = "fail" if run.exit_code is None else str(run.exit_code)
             url = ping_url(self._notify.healthchecks, what, self._rid)
             body = _bounded(translate(notification.body), log.recent())
@@ -225,13 +225,13 @@ class Notifier(RunObserver):
             delivery.warn()
 
     def test(self, notification: Notification) -> dict[str, str | None]:
-        """Send a test message to each address there is, and a ping that changes nothing.
+        """Send a test message to each address, and a `log` ping.
 
         Args:
-            notification: What the message says.
+            notification: The content.
 
         Returns:
-            Why each of them failed; None for one that arrived.
+            The error of each delivery; None for success.
 
         Raises:
             JobError: No thread can be started for a message (unreachable).
@@ -256,15 +256,15 @@ class Notifier(RunObserver):
         return faults | {delivery.what: delivery.error for delivery in deliveries}
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
-        if self._start is not None:  # a start that arrives after the end would be a run that never ends
-            self._start.wait((until - time.monotonic()) / 2)  # and the end must have time, too
+        if self._start is not None:  # a start ping after the end ping would look like a run without an end
+            self._start.wait((until - time.monotonic()) / 2)  # half of the time is for the end ping
             self._start.warn()
         _ping(url, body, until)
 
 
 @contextlib.contextmanager
 def _errors_as_warnings() -> Iterator[None]:
-    """Notify in the block; whatever goes wrong with it, the run and its result stand."""
+    """Log errors in the block as warnings, because they must not change the result."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - a fault here must not become the run's
@@ -278,7 +278,7 @@ def _errors_as_warnings() -> Iterator[None]:
 
 
 def past_runs(directory: Path | None) -> tuple[RunRecord, ...]:
-    """Return the history in a state directory; empty where there is none or it cannot be read."""
+    """Return the history in a state directory; empty if it is missing or unreadable."""
     try:
         return read_history(directory) if directory is not None else ()
     except OSError as error:
@@ -301,7 +301,7 @@ class _Delivery:
         self._send = send
         self._error: str | None = None
         self._thread = threading.Thread(target=self._work, daemon=True, name=what)
-        self.obstacle: JobError | None = None  # why it was not begun
+        self.obstacle: JobError | None = None  # why the thread was not started
         try:
             self._thread.start()
         except RuntimeError as error:
@@ -326,7 +326,7 @@ class _Delivery:
 
     @property
     def error(self) -> str | None:
-        """Why it failed; None where it arrived."""
+        """The error of the delivery; None for success."""
         return msg("the server did not answer in time") if self.pending else self._error
 
     def warn(self) -> None:
@@ -345,10 +345,10 @@ def _wait(
 def _messages(
     occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification
 ) -> tuple[list[_Delivery], dict[Path, JobError]]:
-    """Send one message to each URL, whichever lists have it: the first of its titles.
+    """Send one message to each URL, even if several lists have it; the first title is used.
 
     Returns:
-        The messages, and the files of URLs that cannot be read, each with its error.
+        The messages, and the errors of URL files that cannot be read.
     """
     titles: dict[Secret, tuple[str, str]] = {}
     unreadable: dict[Path, JobError] = {}
@@ -375,7 +375,7 @@ def ping_url(base: str, what: str, rid: str) -> str:
 
     Args:
         base: The address of the check.
-        what: The last step of the path: start, log, fail or an exit status.
+        what: The last part of the path: start, log, fail or an exit status.
         rid: The id of the run, a UUID.
     """
     parts = urlsplit(base)
@@ -384,7 +384,7 @@ def ping_url(base: str, what: str, rid: str) -> str:
 
 
 def _ping(url: str, body: bytes, until: float) -> None:
-    """POST, and once more where the first certainly did not arrive."""
+    """POST, and repeat it once if the first certainly did not arrive."""
     why = _post(url, body)
     if why is not None and time.monotonic() + _RETRY_PAUSE < until:
         time.sleep(_RETRY_PAUSE)
@@ -394,7 +394,7 @@ def _ping(url: str, body: bytes, until: float) -> None:
 
 
 def _post(url: str, body: bytes) -> str | None:
-    """None when a ping arrived, else why it certainly did not; _DeliveryError where that is not sure."""
+    """Return None if the ping arrived, otherwise why it did not. Raises _DeliveryError if that is unknown."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
     try:
         with requests.post(url, data=body, headers=headers, timeout=_ANSWER_TIMEOUT, stream=True) as answer:
@@ -427,7 +427,7 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
                 msg("the Python environment of dify-job does not contain apprise: pip install apprise")
             ) from None
         _silence_apprise()
-        service = apprise.Apprise()  # one each: several in one would wait for one another
+        service = apprise.Apprise()  # one instance each, because URLs in one instance wait for each other
         if not service.add(url.reveal()):
             raise _DeliveryError(
                 msg("apprise does not know this kind of URL (https://github.com/caronc/apprise/wiki)")
@@ -443,7 +443,7 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
 
 @cache
 def _silence_apprise() -> None:
-    """What it logs goes to the log of the program that has one, without secrets, and never to stderr."""
+    """Send apprise's log to the program's logging without secrets, never to stderr."""
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())
     logger.addFilter(_hide_secrets)
@@ -455,14 +455,14 @@ def _hide_secrets(record: logging.LogRecord) -> bool:
 
 
 def _bounded(body: str, lines: Sequence[str]) -> bytes:
-    """The body and as many of the last lines of the log as fit, the newest of them."""
+    """Return the body and the newest log lines that fit."""
     head = f"{log.redact(body)}\n\n".encode()[:_MAX_BODY]
     tail = "\n".join(lines).encode()[-(_MAX_BODY - len(head)) :] if len(head) < _MAX_BODY else b""
     return (head + tail).decode(errors="ignore").encode()
 
 
 def _hide(url: str) -> None:
-    """Hide an address and what is secret in it from the log: its logins, and what looks like a token."""
+    """Redact an address and its secrets in the log: logins, and parts that look like tokens."""
     log.add_secret(url)
     login, at, rest = url.partition("://")[2].rpartition("@")
     for piece in (*re.split(r"[:/]", login if at else ""), *re.split(r"[/?&=#]", rest)):
@@ -471,7 +471,7 @@ def _hide(url: str) -> None:
 
 
 def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord], directory: Path | None) -> None:
-    """Write the figures of a run for Prometheus, readable for everybody; what fails is a warning."""
+    """Write the metrics of a run for Prometheus, readable for everybody; errors are logged as warnings."""
     path = job.metrics.textfile
     if path is None:
         return
@@ -487,12 +487,12 @@ def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord], direct
 
 
 def exposition(job: str, run: RunRecord, past: Summary) -> Iterator[str]:
-    """Give the text format of Prometheus, one gauge after the other.
+    """Yield the metrics in the text format of Prometheus.
 
     Args:
         job: The job's name.
-        run: Its last run.
-        past: Of the history, this run included.
+        run: The last run.
+        past: The summary of the history, this run included.
     """
     gauges: tuple[tuple[str, str, float | None], ...] = (
         ("last_run_timestamp_seconds", "When the last run began.", _seconds(run)),

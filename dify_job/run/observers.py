@@ -1,4 +1,4 @@
-"""Observers of a run: its log, its state, and others of the caller. None of them changes the outcome."""
+"""Observers of a run: log, state, and others of the caller. No observer changes the outcome."""
 
 import contextlib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from .result import Result, log_result
 
 
 class RunIds(NamedTuple):
-    """The ids that the server gave a run; `stop_accepted`: it accepted a request to stop the run."""
+    """The server's ids of a run. stop_accepted: the server accepted a stop of the run."""
 
     run_id: str | None
     task_id: str | None
@@ -21,16 +21,16 @@ class RunIds(NamedTuple):
 
 
 class RunObserver:
-    """Sees one run of a job; each method does nothing unless a subclass does."""
+    """An observer of one run. Each method does nothing by default."""
 
     def started(self) -> None:
-        """It is the run's turn, and nothing was sent for it yet."""
+        """The run has its turn, and nothing was sent yet."""
 
     def event(self, event: Event) -> None:
-        """An event of the run's stream came."""
+        """An event of the run's stream arrived."""
 
     def ids(self, ids: RunIds) -> None:
-        """The server named the run, or accepted a stop; nothing waits before this returns."""
+        """The server sent the run's ids or accepted a stop. The monitor calls this before its next wait."""
 
     def finished(self, result: Result) -> None:
         """The result is final, and is stored in the job's state."""
@@ -64,7 +64,7 @@ class Observers(RunObserver):
 
 
 class LogObserver(RunObserver):
-    """Logs the run: its start, its events at the debug level, and its result in one line."""
+    """An observer that logs the start, the events at the debug level, and the result in one line."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -87,7 +87,7 @@ class LogObserver(RunObserver):
 
 
 class StateObserver(RunObserver):
-    """Stores the run in the job's state: in flight as long as its end is not known, then in the history.
+    """An observer that stores the run in the job's state: first as in flight, finally in the history.
 
     Attributes:
         record: The attempt in progress, None before the first.
@@ -99,7 +99,7 @@ class StateObserver(RunObserver):
         self.record: InFlight | None = None
 
     def submitting(self, record: InFlight) -> None:
-        """Put a run on disk before it is submitted.
+        """Store a run on disk before it is submitted.
 
         Raises:
             JobError: It cannot be written (cannot-write).
@@ -113,13 +113,13 @@ class StateObserver(RunObserver):
             raise cannot_write(self._state.directory, error) from None
 
     def not_submitted(self) -> None:
-        """Remove the record of an attempt that started nothing: a kill before the next one leaves no run."""
+        """Remove the record of an attempt that started nothing; a kill before the next one leaves no run."""
         if self._state is not None:
             with contextlib.suppress(OSError):
                 self._state.clear_in_flight()
 
     def ids(self, ids: RunIds) -> None:
-        """Put the ids of the run on disk."""
+        """Store the ids of the run on disk."""
         if self.record is None or self._state is None:
             return
         self.record = self.record._replace(
@@ -136,9 +136,9 @@ class StateObserver(RunObserver):
         """Store the result.
 
         Args:
-            result: How the run ended.
-            has_lock: This process has the lock; else the result is a line of the history alone.
-            unsettled: A run may be left on the server, so that the in-flight record stays.
+            result: The result.
+            has_lock: This process holds the lock; otherwise the result is only added to the history.
+            unsettled: A run may exist on the server, so the in-flight record stays.
         """
         if self._state is None:
             return
@@ -147,7 +147,7 @@ class StateObserver(RunObserver):
                 self._state.append_history(result.record.as_record())
                 return
             self._state.record_result(result.record.as_record())
-            # Last: after a kill in between the next run enters the end, where it is not there.
+            # Last, so that after a kill the next run adds the missing outcome to the history.
             if not unsettled:
                 self._state.clear_in_flight()
             elif self.record is not None:
@@ -158,5 +158,5 @@ class StateObserver(RunObserver):
 
 
 def _no_secret(identifier: str | None) -> str | None:
-    """Return an id for the record of the run; None for one that has the key in it."""
+    """Return an id for the record of the run; None if the id contains the key."""
     return identifier if identifier is None or log.redact(identifier) == identifier else None

@@ -1,6 +1,6 @@
-"""What the end of a call means: pure, from (transport, HTTP status, code, message, run status) to an outcome.
+"""Map the end of a call (transport, HTTP status, code, message, run status) to an outcome. Pure.
 
-The cases are those of the recordings (tests/data/recordings) and of the exit table.
+The cases come from the recordings (tests/data/recordings) and the table of exit codes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..messages.problem import command
 from ..messages.sanitize import one_line
 from .run_spec import CallOptions
 
-# The app's own limit is a 400 from 0.14.2 on, as wrong inputs are, with another message (dify#11955).
+# From 0.14.2 on, the app's limit is a 400 like wrong inputs, with another message (dify#11955).
 _BUSY = "Too many requests"
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
@@ -27,8 +27,8 @@ _API_DISABLED = "API service has been disabled"
 _STOP_REQUESTED = "User requested stop"
 _WORKER_SHUTDOWN = "worker is shutting down"  # 1.16 (`worker-term-streaming`)
 _MAX_TITLE = 100  # characters of a node's title in a message
-# From 1.13 wrong inputs of a streaming call are an `error` event without a code
-# (`error-input-required-missing-streaming`), so only the messages of the 400 identify them.
+# From 1.13 on, wrong inputs of a streaming call are an `error` event without a code
+# # (`error-input-required-missing-streaming`); only the messages of the 400 identify them.
 _ABOUT_INPUTS = (
     r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
     r"|expected value type|FileTransferMethod|maximum retries \(\d+\) for URL"
@@ -36,8 +36,8 @@ _ABOUT_INPUTS = (
 # `error-in-run-broken-streaming`, `error-in-run-nostart-streaming`
 _ABOUT_APP = r"(?i)validation errors? for \w*NodeData|root node|workflow graph"
 _LIMIT = re.compile(r"concurrent requests allowed for .* is (\d+)")
-_RUNS_IN_WORKER = (1, 13)  # from here on a worker executes streaming runs
-_INPUT_ERRORS_AS_RUN = (1, 15)  # from here on no `error` event is about inputs
+_RUNS_IN_WORKER = (1, 13)  # from this version on, a worker executes streaming runs
+_INPUT_ERRORS_AS_RUN = (1, 15)  # from this version on, wrong inputs cause no `error` event
 
 _KEY_HINT = msg(
     "check the API key (in Dify: API Access); to see where the job takes it from, run: {command}",
@@ -47,7 +47,7 @@ _SERVER_HINT = msg(
     "check that Dify is running; to check base_url, run: {command}",
     command=command("dify-job", "config", "show", "JOB"),
 )
-# What fixes a connection that was not made, by its cause.
+# Hints for connection errors, by cause.
 _HINTS_BY_CAUSE = {
     FailureCause.PROXY: msg(
         "check the proxy in HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY to connect directly"
@@ -70,7 +70,7 @@ _NO_QUOTA = (
     lambda said: msg("the quota of the Dify plan is used up: {said}", said=said),
     msg("wait until Dify renews the plan's quota, or upgrade the plan"),
 )
-# Dify's codes, each with its outcome, message and hint.
+# Dify's error codes with outcome, message and hint.
 _OUTCOMES_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
     "unauthorized": (
         Outcome.DENIED,
@@ -121,10 +121,10 @@ _DEFAULTS = CallOptions()
 
 
 class Next(Enum):
-    """What may be done after an outcome.
+    """The next step after an outcome.
 
-    FINAL: nothing more. RETRY: the server provably started nothing, so the same POST may be sent again.
-    SEARCH: a run may exist although its answer is lost; the outcome stands only if the run cannot be found.
+    FINAL: none. RETRY: the server provably started nothing, so the POST may be repeated. SEARCH: the answer
+    was lost and a run may exist; search for it before using this outcome.
     """
 
     FINAL = auto()
@@ -133,18 +133,18 @@ class Next(Enum):
 
 
 class RunOutcome(NamedTuple):
-    """How a run ended, or why none was started.
+    """The outcome of a run, or why none was started.
 
     Attributes:
-        outcome: The row of the exit table.
-        message: What happened.
-        hint: What fixes it, or None.
-        next: What may be done now.
+        outcome: The outcome in the table of exit codes.
+        message: The description.
+        hint: The fix, or None.
+        next: The next step.
         unsent: Not a byte of the request left.
-        why: How the answer was lost, where `next` is SEARCH.
-        unsettled: A run may be left on the server.
+        why: Why the answer was lost, if `next` is SEARCH.
+        unsettled: A run may exist on the server.
         signum: The signal of a cancelled run.
-        retry_after: The header as it came.
+        retry_after: The value of the header.
         run: The run, as far as it is known.
     """
 
@@ -161,10 +161,10 @@ class RunOutcome(NamedTuple):
 
 
 class NoRunError(Exception):
-    """A call before the POST failed, so that no run was started.
+    """A call before the POST failed, so no run was started.
 
     Args:
-        outcome: How the run ends for that.
+        outcome: The outcome of the run.
     """
 
     def __init__(self, outcome: RunOutcome) -> None:
@@ -173,17 +173,17 @@ class NoRunError(Exception):
 
 
 class NotSent(NamedTuple):
-    """A call of which not a byte left, and why."""
+    """A call of which not a byte left. reason: why."""
 
     reason: str
 
 
 def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAULTS) -> RunOutcome:
-    """Return the outcome that the end of a call means, before anything is looked up.
+    """Return the outcome of a call, before any search for a run.
 
     Args:
-        end: How the call ended.
-        options: Of the call.
+        end: The end of the call.
+        options: The options of the call.
     """
     if isinstance(end, WorkflowRun):
         return _of_run(end, options.partial)._replace(run=end)
@@ -202,20 +202,20 @@ def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAUL
 
 
 def connection_error_hint(reason: str) -> str:
-    """Return what fixes a connection that was not made.
+    """Return the hint for a connection error.
 
     Args:
-        reason: Why: a Failure of the transport, or another text.
+        reason: A Failure of the transport, or another text.
     """
     cause = reason.cause if isinstance(reason, Failure) else FailureCause.OTHER
     return _HINTS_BY_CAUSE.get(cause, _SERVER_HINT)
 
 
 def unknown(why: str) -> RunOutcome:
-    """Return the outcome of a run that was submitted and has no known end.
+    """Return the outcome `unknown` of a submitted run.
 
     Args:
-        why: How its answer was lost.
+        why: Why the answer was lost.
     """
     return RunOutcome(
         Outcome.UNKNOWN,
@@ -231,17 +231,17 @@ def unknown(why: str) -> RunOutcome:
 
 
 def cancelled(signum: int) -> RunOutcome:
-    """Return the outcome of a signal that came before anything was sent."""
+    """Return the outcome of a signal before anything was sent."""
     return RunOutcome(Outcome.CANCELLED, msg("the run was cancelled before it was started"), signum=signum)
 
 
 def rejected_run(run: WorkflowRun) -> RunOutcome:
-    """Return the outcome of a run that a stream said has failed, and that the server does not know."""
+    """Return the outcome of a run that a stream reported as failed and the server does not have."""
     return decide(ApiError(0, message=run.error or "", in_stream=True))
 
 
 def ended_by_stop(run: WorkflowRun) -> bool:
-    """Return True where a run ended as one does that was asked to stop, before or since 1.14."""
+    """Return True if a run ended like a stopped run, in versions before or since 1.14."""
     return run.status == models.STOPPED or (
         run.status == models.FAILED and _STOP_REQUESTED in (run.error or "")
     )
@@ -320,7 +320,7 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
 
 
 def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
-    """By code and message, which an HTTP answer and an `error` event share; None where they do not decide."""
+    """Decide by code and message, which HTTP answers and `error` events share; None if undecided."""
     said = error.message.strip() or error.code or f"HTTP {error.status}"
     if _BUSY in error.message or error.code == "too_many_requests":
         return _busy(error, said, streaming=options.streaming)
@@ -362,7 +362,7 @@ def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
     if limit is None or limit[1] != "1" or not streaming:
         hint = msg("raise the app's limit of concurrent runs in Dify, or set a jitter in the jobs")
         return RunOutcome(Outcome.BUSY, message, hint, next=Next.RETRY)
-    # Such a call takes its place twice (`rate-limit-1-streaming-refused-when-idle`).
+    # Such a call counts twice (`rate-limit-1-streaming-refused-when-idle`).
     always = error.version is not None and error.version >= _RUNS_IN_WORKER
     hint = msg(
         "from version 1.13, Dify rejects every streaming call of an app with a limit "
@@ -373,7 +373,7 @@ def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
 
 
 def _invalid_in_stream(error: ApiError, said: str) -> RunOutcome | None:
-    """From 1.15 on such an event is about the app: wrong inputs come as a run that does not exist."""
+    """From 1.15 on, such an event concerns the app; wrong inputs cause a run that does not exist."""
     if error.version is not None and error.version < _INPUT_ERRORS_AS_RUN:
         return _rejected(said)
     if re.search(_ABOUT_APP, error.message):
@@ -403,7 +403,7 @@ def _of_http_status(error: ApiError) -> RunOutcome:
             hint = msg("schedule the job at another time, or less often")
             return RunOutcome(Outcome.BUSY, answered, hint, next=Next.RETRY)
         case 503:
-            # A proxy gives it without passing the request on; Dify's own is not repeated.
+            # A proxy sends it without forwarding the request; Dify's own answer is not retried.
             hint = msg("Dify is stopped or overloaded; try again later")
             following = Next.FINAL if error.from_dify else Next.RETRY
             return RunOutcome(Outcome.UNREACHABLE, answered, hint, next=following)
@@ -420,7 +420,7 @@ def _of_http_status(error: ApiError) -> RunOutcome:
             return RunOutcome(Outcome.REJECTED, text, hint)
         case 413 | 422 | 400 if error.from_dify:
             return _rejected(said)
-        # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
+        # 511 comes from a captive portal (RFC 6585); after an unexpected 1xx, the answer itself is lost.
         case _ if status < 200 or (status >= 500 and status != 511):
             return unknown(answered)
     return _not_dify(error, said)

@@ -1,4 +1,4 @@
-"""The file that `output` or --output asks for: checked before the call, written atomically after it."""
+"""The output file: checked before the call, and written atomically after it."""
 
 import contextlib
 import errno
@@ -18,18 +18,18 @@ from ..system.json_text import RawJson, dumps, loads_answer
 from ..system.secure_dir import Directory
 from .result import Result
 
-_LEFTOVER_AGE = 3600.0  # seconds after which no process still writes the file
+_LEFTOVER_AGE = 3600.0  # seconds; no process writes a temporary file for so long
 
 
 class OutputPath(NamedTuple):
     """The path of an output file.
 
-    A state directory can belong to a service user whom root must not trust: below it no link is followed, and
-    what root makes there is given to that user.
+    A state directory can belong to a service user whom root must not trust: below it, no link is followed,
+    and files that root creates are given to that user.
 
     Attributes:
         path: The path.
-        state: The job's state directory where the path is below it, else None.
+        state: The job's state directory if the path is below it, otherwise None.
     """
 
     path: Path
@@ -37,15 +37,15 @@ class OutputPath(NamedTuple):
 
     @property
     def reserved(self) -> frozenset[str]:
-        """Names in the same directory that are not for output."""
+        """Names in the same directory that output must not use."""
         return STATE_FILES if self.path.parent == self.state else frozenset()
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Directory]:
-        """Open its directory; below the state directory it is made where it is missing.
+        """Open the directory of the file; below the state directory, it is created.
 
         Raises:
-            OSError: It cannot be opened, or the name is reserved.
+            OSError: The directory cannot be opened, or the name is reserved.
         """
         if self.path.name in self.reserved:
             raise OSError(errno.EPERM, msg("the file name is reserved for dify-job's own state"))
@@ -60,11 +60,11 @@ class OutputPath(NamedTuple):
 
 
 def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
-    """Return where the output file goes.
+    """Return the path of the output file.
 
     Args:
         job: The job.
-        name: A relative name counts from the state directory, one of a flag from the working directory.
+        name: The name; a relative name starts at the state directory, or at the working directory for a flag.
         state: The state directory, or None.
     """
     given = job.origins.get("output")
@@ -89,11 +89,11 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
 
 @contextlib.contextmanager
 def errors_as_warnings(text: str, path: Path) -> Iterator[None]:
-    """Write in the block; the outcome is known and nothing may change it, so what fails is a warning.
+    """Log errors in the block as warnings, because the known outcome must not change.
 
     Args:
-        text: What failed then.
-        path: What could not be written.
+        text: The failed action.
+        path: The file that could not be written.
     """
     try:
         yield
@@ -102,12 +102,12 @@ def errors_as_warnings(text: str, path: Path) -> Iterator[None]:
 
 
 def write_output(target: OutputPath, result: Result, settings: Output) -> None:
-    """Write the selected value as text or JSON, or the whole result; what fails is a warning.
+    """Write the selected value as text or JSON, or the complete result; errors are logged as warnings.
 
     Args:
-        target: Where the file goes.
-        result: Of a run that succeeded.
-        settings: What of the result goes into it.
+        target: The path of the file.
+        result: The result of a successful run.
+        settings: The settings of the output file.
     """
     with errors_as_warnings(msg("the run's output file could not be written"), target.path):
         value = loads_answer(log.as_json(result.as_json(), to_file=True))
@@ -121,10 +121,10 @@ def write_output(target: OutputPath, result: Result, settings: Output) -> None:
 
 
 def check_writable(target: OutputPath) -> None:
-    """Find out before the call that the file cannot be written.
+    """Check before the call that the file can be written.
 
     Raises:
-        JobError: It cannot (cannot-write).
+        JobError: (cannot-write) It cannot be written.
     """
     path = target.path
     try:
@@ -148,7 +148,7 @@ def check_writable(target: OutputPath) -> None:
 
 def _check_by_writing(target: OutputPath) -> None:
     if target.path.exists() and not target.path.is_file():
-        # The file is put under its name when it is whole: root would replace /dev/stdout by it.
+        # A complete file replaces its name, so root would replace /dev/stdout.
         raise OSError(0, msg("it is not a regular file; to write to a pipe, use --print"))
     with target.opened() as directory:
         directory.remove_leftovers({target.path.name}, older=_LEFTOVER_AGE)
@@ -159,11 +159,11 @@ def value_at(data: Any, path: str) -> Any:
     """Return the value at a dotted path, `outputs.result` or `outputs.items.0.name`.
 
     Args:
-        data: The run, as `response_data` has it.
+        data: The run in the form of `response_data`.
         path: The path.
 
     Raises:
-        LookupError: There is none.
+        LookupError: The path does not exist.
     """
     for step in path.split("."):
         if isinstance(data, RawJson):

@@ -1,4 +1,4 @@
-"""Polls the server's records of a run: run detail, or the log as long as the run has no id."""
+"""Poll the server's records of a run: run detail, or the log while the run id is unknown."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from .outcome import RunOutcome, unknown
 from .run_spec import CallOptions
 
 _LOG_ROWS_AT_START = (1, 10)
-_RUNS_QUEUE_SINCE = (1, 13)  # from here on a run has no row, and no detail, while it waits in a queue
+_RUNS_QUEUE_SINCE = (1, 13)  # from this version on, a queued run has neither a log row nor run detail
 
 
 class Unreadable(NamedTuple):
@@ -26,13 +26,13 @@ Answer = WorkflowRun | RunNotFound | Unreadable
 
 
 class RunPoller:
-    """One poll at a time, at growing pauses.
+    """A poller with one poll at a time and growing pauses.
 
     Attributes:
-        poll_at: Monotonic time at which the next poll is due.
+        poll_at: Monotonic time of the next poll.
         call: The poll in progress.
-        version: Of the server, once an answer showed it.
-        run_id: The run's id; None where the log is searched.
+        version: The version of the server, once it is known.
+        run_id: The run id; None while the log is searched.
         denied: Dify's own rejection of the last poll: of the key, the app or its API.
     """
 
@@ -41,8 +41,8 @@ class RunPoller:
 
         Args:
             dify: The client.
-            options: Of the call that started the run.
-            run_id: Its id, where it is known.
+            options: The options of the call that started the run.
+            run_id: The run id, if it is known.
         """
         self._dify = dify
         self._options = options
@@ -60,7 +60,7 @@ class RunPoller:
     # How often
 
     def on_stream_alive(self) -> None:
-        """Something came: the stream is well, and there is no need to poll soon."""
+        """Postpone the next poll, because the stream sent data."""
         self._pause, self._longest = self._limits.first_poll, self._limits.longest_poll
         self.poll_at = time.monotonic() + self._pause
 
@@ -68,14 +68,14 @@ class RunPoller:
         """Poll now.
 
         Args:
-            accepted: The server took the request, so that the run may wait in a queue.
+            accepted: The server accepted the request, so the run may wait in a queue.
         """
         (self._pause, self._longest), self.poll_at = self._limits.recovery_polls, time.monotonic()
         self._searching = True
         self._patient = accepted and self.run_may_queue
 
     def await_stop(self, *, at_once: bool) -> None:
-        """Poll for the end that a stop should bring."""
+        """Poll for the end of the run after a stop."""
         self._pause = self._longest = self._limits.stop_poll
         self._searching = False
         self.poll_at = time.monotonic() + (0.0 if at_once else self._pause)
@@ -84,31 +84,31 @@ class RunPoller:
 
     @property
     def logs_only_ended_runs(self) -> bool:
-        """True where the log shows a run only once it has ended (before 1.10)."""
+        """True if the log shows only ended runs (before 1.10)."""
         return self.version is not None and self.version < _LOG_ROWS_AT_START
 
     @property
     def run_may_queue(self) -> bool:
-        """True where a run can wait in a queue without a trace; an unknown server may be such a one."""
+        """True if the server, or a server of unknown version, can queue runs without a record."""
         return self.version is None or self.version >= _RUNS_QUEUE_SINCE
 
     @property
     def empty_log_is_proof(self) -> bool:
-        """True where a run that began some seconds ago has a row in the log."""
+        """True if the log has a row for each run that began some seconds ago."""
         return not self.logs_only_ended_runs and not self.run_may_queue
 
     @property
     def searchable(self) -> bool:
-        """True where the records can distinguish this run from others."""
+        """True if the log can distinguish this run from others."""
         return self.run_id is not None or self._options.searchable
 
     @property
     def absent_for(self) -> float:
-        """Seconds for which the records have shown no run."""
+        """Seconds since the records last showed the run."""
         return 0.0 if self._absent_since is None else time.monotonic() - self._absent_since
 
     def learn_version(self, version: tuple[int, int] | None) -> None:
-        """Record the version in an answer; the first one counts."""
+        """Store the version of the first answer."""
         self.version = self.version or version
 
     def learn_run_id(self, run_id: str) -> None:
@@ -118,10 +118,10 @@ class RunPoller:
             self._absent_since = None
 
     def give_up(self, why: str) -> RunOutcome | None:
-        """Return the outcome of a lost run where another poll is of no use; None where it may be.
+        """Return the outcome of a lost run if polls cannot find it; None to continue polling.
 
         Args:
-            why: How the run was lost.
+            why: Why the run was lost.
         """
         if self.run_id is None and not self._options.searchable:
             return unknown(
@@ -143,10 +143,10 @@ class RunPoller:
         return None
 
     def search_result(self, why: str) -> str:
-        """Return how a run was lost, and what the log said of one without an id.
+        """Return why a run was lost, with the result of the search in the log.
 
         Args:
-            why: How the run was lost.
+            why: Why the run was lost.
         """
         if self.run_id is not None or not self._searching:
             return why
@@ -163,7 +163,7 @@ class RunPoller:
     # A poll
 
     def poll(self) -> None:
-        """Poll now; an earlier poll that has not been answered is over."""
+        """Poll now, and abandon an earlier poll without an answer."""
         if self.call is not None:
             self.call.close()
             self.call = None
@@ -175,13 +175,13 @@ class RunPoller:
             self.call = self._dify.logs(self._options.user)
 
     def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer:
-        """Poll until the server says how the run stands; a row of the log leads to its run detail.
+        """Poll until the server reports the run; a log row leads to its run detail.
 
         Args:
-            events: Where answers arrive.
-            until: Monotonic.
-            absent_is_final: Take the first answer without the run for final; else the run has until then to
-                show itself, where its absence proves anything.
+            events: The queue of answers.
+            until: Monotonic time limit.
+            absent_is_final: Accept the first answer without the run as final; otherwise wait until the limit
+                if a missing run proves nothing yet.
 
         Raises:
             InterruptedRunError: A signal came.
@@ -214,10 +214,10 @@ class RunPoller:
             return self.on_answer(events.answer_of(call, until))
 
     def on_answer(self, event: CallEvent | None) -> Answer:
-        """Return the run as run detail or its log row shows it.
+        """Return the run of run detail or its log row.
 
         Args:
-            event: The answer to a poll; None where none came.
+            event: The answer to a poll; None without an answer.
         """
         self.call = None
         self._pause = min(self._longest, 2 * self._pause)
@@ -229,14 +229,14 @@ class RunPoller:
         self.learn_version(models.version_of(event.headers))
         error = models.read_error(event.status, event.headers, event.body)
         self.denied = error if event.status in (401, 403) and error.from_dify else None
-        # A server without logs says so itself; a proxy says it of any path while Dify is down.
+        # A server without logs reports that itself; a proxy answers so for any path while Dify is down.
         found = RunNotFound() if self._is_without_logs(error) else self._read(event)
         if found is None:
             return self._miss(f"HTTP {event.status}")
         if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
             return self._miss(
                 msg("the server's answer is about another run")
-            )  # as a cache in between can give it
+            )  # a cache between the two can send it
         self._unreadable = ""
         if isinstance(found, WorkflowRun):
             self._absent_since = None
@@ -244,7 +244,7 @@ class RunPoller:
             self._absent_since = time.monotonic()
         if self._absent_since is not None and self.run_id is None and self._searching:
             search_ends = self._absent_since + self._limits.search
-            if time.monotonic() < search_ends:  # a run that may wait in a queue is searched for after it, too
+            if time.monotonic() < search_ends:  # a run that may be queued is searched for longer
                 self.poll_at = min(self.poll_at, search_ends)
         return found
 
@@ -263,5 +263,5 @@ class RunPoller:
     def _miss(self, reason: str) -> Unreadable:
         self._unreadable = reason
         if self.run_id is None:
-            self._absent_since = None  # the log is empty only as long as it can be read
+            self._absent_since = None  # an unreadable log does not prove absence
         return Unreadable(reason)

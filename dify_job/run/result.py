@@ -1,4 +1,4 @@
-"""The result of `run`: what stdout, the state directory and the log's last line are made from."""
+"""The result of `run`, for stdout, the state directory and the last line of the log."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _MAX_TITLE = 100  # characters of a node's title or type
 
 
 class Result(NamedTuple):
-    """How a run of a job ended.
+    """The result of a run of a job.
 
     Attributes:
-        job: Its name.
-        outcome: The row of the exit table.
+        job: The name of the job.
+        outcome: The outcome in the table of exit codes.
         exit_code: The exit status of the command.
-        message: What happened.
-        hint: What fixes it, or None.
-        call_time: When it began, RFC 3339 with offset.
-        attempts: POSTs that were sent.
+        message: The description.
+        hint: The fix, or None.
+        call_time: The start, RFC 3339 with offset.
+        attempts: The number of POSTs.
         duration: Seconds.
         run: The run; None where none was started.
     """
@@ -55,23 +55,23 @@ class Result(NamedTuple):
 
     @property
     def success(self) -> bool:
-        """True for exit status 0, and for nothing else."""
+        """True for exit status 0 only."""
         return self.exit_code == 0
 
     @property
     def response_data(self) -> dict[str, Any] | None:
-        """Ids and data of the run, in one shape however it was learned; None where none was started."""
+        """Ids and data of the run in one form for all sources; None if none was started."""
         return response_of(self.run) if self.run is not None else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object for stdout: the first four keys are the original system's."""
+        """Return the object for stdout; its first four keys are those of the original system."""
         record = self.record.as_record()
         first = {"success": self.success, "message": self.message, "response_data": self.response_data}
         return first | {key: record[key] for key in _PRINTED}
 
     @property
     def record(self) -> RunRecord:
-        """The line of the history: without outputs, which can be large or private."""
+        """The line of the history, without outputs, which can be large or private."""
         run = self.run or WorkflowRun()
         return RunRecord(
             call_time=self.call_time,
@@ -93,11 +93,11 @@ class Result(NamedTuple):
 
 
 def _redacted(text: str | None) -> str | None:
-    return text and log.redact(text)  # a server can send the key back as an id
+    return text and log.redact(text)  # a server can return the key as an id
 
 
 def response_of(run: WorkflowRun) -> dict[str, Any]:
-    """Return the `response_data` of a result: one shape however the run was learned."""
+    """Return the `response_data` of a result in one form for all sources of the run."""
     data = run._asdict()
     del data["task_id"], data["failed_node"]
     data = {"id": data.pop("run_id")} | data | {"outputs": dict(run.outputs or {})}
@@ -114,13 +114,13 @@ def now_as_text(ago: float = 0.0) -> str:
 
 
 def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, duration: float) -> Result:
-    """Return the result of an outcome; a server's words can have the key, colours and megabytes in them.
+    """Return the result of an outcome, with texts of the server redacted, sanitised and truncated.
 
     Args:
-        outcome: How the run ended.
-        job: Its name.
-        call_time: When it began.
-        attempts: POSTs that were sent.
+        outcome: The outcome of the run.
+        job: The name of the job.
+        call_time: The start.
+        attempts: The number of POSTs.
         duration: Seconds.
     """
     run = outcome.run
@@ -146,12 +146,12 @@ def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, d
 
 
 def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Result:
-    """Return the result of a run for which nothing was sent.
+    """Return the result of a run that was not started.
 
     Args:
-        job: Its name, as far as it is known.
-        why: Why not.
-        context: How the run came about.
+        job: The name of the job, if it is known.
+        why: The reason.
+        context: The context of the run.
     """
     outcome = RunOutcome(why.outcome, why.message, why.hint) if isinstance(why, JobError) else why
     took = time.monotonic() - context.began
@@ -159,7 +159,7 @@ def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Re
 
 
 def exhausted_resource(error: BaseException) -> Message | None:
-    """Return which resource of this process is used up, as an error says; None for any other error."""
+    """Return the exhausted resource that caused an error; None for other errors."""
     if isinstance(error, MemoryError):
         return msg("the process does not have enough memory")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
@@ -168,10 +168,10 @@ def exhausted_resource(error: BaseException) -> Message | None:
 
 
 def unexpected(error: Exception) -> JobError:
-    """Return the error for what ended a run before it was started, or a fault of the program.
+    """Return the JobError for an exception before a run, or for an internal error.
 
     Args:
-        error: What was raised. The traceback of a fault (outcome `bug`) is the caller's to show.
+        error: The exception. The caller shows the traceback of an internal error (outcome `bug`).
     """
     lacking = exhausted_resource(error)
     if lacking is not None:
@@ -193,11 +193,11 @@ def unexpected(error: Exception) -> JobError:
 
 
 def log_result(result: Result, *, outputs: int = 0) -> None:
-    """Log the line of the run that has everything a reader of the log needs.
+    """Log the final line of the run with all fields.
 
     Args:
-        result: How the run ended.
-        outputs: Bytes of the outputs to log.
+        result: The result.
+        outputs: The maximum size of logged outputs in bytes.
     """
     run = result.run or WorkflowRun()
     node = run.failed_node
@@ -228,6 +228,6 @@ def log_result(result: Result, *, outputs: int = 0) -> None:
 
 
 def _cut(outputs: Mapping[str, Any], limit: int) -> str:
-    """Return outputs as JSON in so many bytes; secrets go first, since half a secret would not be found."""
+    """Return outputs as JSON, redacted and then truncated to a number of bytes."""
     text = log.redact(dumps(outputs)).encode(errors="replace")
     return text.decode() if len(text) <= limit else text[:limit].decode(errors="ignore") + "…"

@@ -1,4 +1,4 @@
-"""What one run of a job is made of: how it came about, its parameters and its limits."""
+"""The specification of one run of a job: context, parameters and limits."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 class RunLimits(NamedTuple):
     """Pauses and limits of a run, in seconds; tests shorten them."""
 
-    # Between polls during a stream that sends nothing but pings: to 1.12 a pause is not announced.
+    # Between polls during a stream with only pings: servers up to 1.12 do not announce a pause.
     first_poll: float = 15.0
     longest_poll: float = 60.0
-    recovery_polls: tuple[float, float] = (0.5, 30.0)  # the first and the longest, once the stream is lost
-    stop_poll: float = 1.0  # for the end that a stop should bring
+    recovery_polls: tuple[float, float] = (0.5, 30.0)  # the first and the longest, after the stream is lost
+    stop_poll: float = 1.0  # for the end of the run after a stop
     answer: float = 10.0  # for the answer to one poll
-    search: float = 30.0  # how long a log may show no run before a run without an id is given up
-    absent: float = 120.0  # how long run detail may deny an id that the server gave (`celery-store-run`)
-    last_event: float = 2.0  # for the stream's own end once the record has ended: where they differ it wins
-    stop_confirmation: float = 10.0  # with all that comes before it a stop takes less than 20
-    first_ids: float = 5.0  # for a run to show itself when its end is wanted
+    search: float = 30.0  # to search the log for a run without an id
+    absent: float = 120.0  # for run detail to show an id that the server sent (`celery-store-run`)
+    last_event: float = 2.0  # for the end of the stream after run detail has ended; the stream decides
+    stop_confirmation: float = 10.0  # a complete stop takes less than 20
+    first_ids: float = 5.0  # for the ids of a run that is to be stopped
     earlier_run: float = 10.0  # for looking up the run of an earlier process
-    turn_polls: tuple[float, float] = (0.5, 10.0)  # the first and the longest, while a job waits for its turn
+    turn_polls: tuple[float, float] = (0.5, 10.0)  # the first and the longest, while a run waits for its turn
     retry_pauses: tuple[float, float] = (1.0, 10.0)  # the shortest and the longest before another POST
     network_retry: float = 2.0  # between tries to connect
-    existing_run: float = 3.0  # for asking whether a named run exists, before it is given up
-    uniform: Callable[[float, float], float] = random.uniform  # draws a pause between two limits
+    existing_run: float = 3.0  # to find out whether a named run exists
+    uniform: Callable[[float, float], float] = random.uniform  # returns a random pause between two limits
 
 
 class CallOptions(NamedTuple):
-    """What the job asks of one call, as far as following it and judging its end depend on it.
+    """The options of one call that its monitoring and its outcome depend on.
 
     Attributes:
         user: The end user.
-        deadline: Monotonic.
-        idle: Seconds without a byte after which a stream is given up.
+        deadline: The deadline, monotonic.
+        idle: Seconds without a byte before a stream is given up.
         streaming: The mode of the call.
-        searchable: The end user is this run's own, so a log row of that user is this run.
+        searchable: The end user is unique to this run, so a log row of that user is this run.
         partial: The policy for partial-succeeded: "failure" or "success".
-        workflow_id: The pinned version, which can be what a 400 or 404 is about.
+        workflow_id: The pinned version, which a 400 or 404 can concern.
         limits: Pauses and limits.
     """
 
@@ -64,19 +64,19 @@ class CallOptions(NamedTuple):
 
 
 class RunContext(NamedTuple):
-    """How a run came about: what the command knows, and a Python program need not say.
+    """The context of a run, which the command sets; a Python program can use the defaults.
 
     Attributes:
-        began: Monotonic start, from which the deadline counts.
-        events: Where calls and signals report.
-        config_path: The configuration that the job comes from.
+        began: The start, monotonic; the deadline counts from it.
+        events: The queue of calls and signals.
+        config_path: The path of the configuration.
         run_id: The caller's id of this run.
         lost: An earlier process of this id ended without a result.
-        wait_network: Seconds to wait for a network, where the job does not say.
-        jitter: Seconds to wait first; they are no part of the deadline.
-        skip_reason: Returns why nothing is to be started now, or None.
-        observers: See the run, and its result once it is stored, before anybody is notified.
-        by_unit: A unit with a failure handler started it, which notifies of what `run` leaves to it.
+        wait_network: Seconds to wait for a network, unless the job sets it.
+        jitter: Seconds to wait before the start; the deadline does not include them.
+        skip_reason: Returns why the run is skipped, or None.
+        observers: Observe the run, and its stored result before any notification.
+        by_unit: A unit with a failure unit started the run; the failure unit notifies of some exit codes.
         limits: Pauses and limits.
     """
 
@@ -94,16 +94,16 @@ class RunContext(NamedTuple):
 
 
 class RunSpec(NamedTuple):
-    """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
+    """The complete specification of one run: rendered inputs, key and files.
 
     Attributes:
         job: The job.
         key: The app's API key.
-        inputs: Rendered.
-        context: How the run came about.
+        inputs: The rendered inputs.
+        context: The context of the run.
         headers: Extra request headers.
-        files: By the name of their input.
-        run: Our own id of this run; one that the caller gave may be that of an earlier process.
+        files: The files by the name of their input.
+        run: dify-job's id of this run; an id of the caller can belong to an earlier process.
     """
 
     job: Job
@@ -116,28 +116,28 @@ class RunSpec(NamedTuple):
 
     @property
     def plain_headers(self) -> dict[str, str]:
-        """The extra request headers with their values, for the one place that sends them."""
+        """The extra request headers with their secret values, for sending."""
         return {name: value.reveal() for name, value in self.headers.items()}
 
     @property
     def user(self) -> str:
-        """The end user: the configured one, or one for this run alone so that it can be found again."""
+        """The end user: the configured one, or one that is unique to this run, so that it can be found."""
         return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
 
     @property
     def deadline(self) -> float:
-        """Monotonic."""
+        """The deadline, monotonic."""
         return self.context.began + self.job.timeout
 
     @property
     def network_until(self) -> float:
-        """Until when the network is waited for; monotonic."""
+        """The time limit of the wait for a network, monotonic."""
         wait = self.job.wait_network
         return self.context.began + (self.context.wait_network if wait is None else wait)
 
     @property
     def call_options(self) -> CallOptions:
-        """What the job asks of the POST and of what follows it."""
+        """The options of the POST and its monitoring."""
         return CallOptions(
             user=self.user,
             deadline=self.deadline,

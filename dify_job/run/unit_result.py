@@ -1,4 +1,4 @@
-"""Make the record of a start that left none itself, for notify, status, history and doctor. Pure."""
+"""Create the record of a start without its own record, for notify, status, history and doctor. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ _KILLED = {
     "core-dump": (msg("the process of the run crashed"), msg("to see the crash, run: coredumpctl info")),
 }
 _MAYBE_RUNNING = msg("the run may still be in progress in Dify")
-# Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
+# Statuses of a process that systemd cannot start (systemd.exec(5), "Process Exit Codes").
 _NOT_STARTED = {
     200: ("CHDIR", msg("the working directory of the unit is missing")),
     203: ("EXEC", msg("the interpreter in ExecStart= is missing or not executable")),
@@ -52,13 +52,13 @@ _NOT_STARTED = {
 }
 _FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
 _ROUNDING = timedelta(seconds=2)  # systemd prints whole seconds
-_HANDLER_DELAY = timedelta(minutes=1)  # what a handler of the unit may take to store a record
+_HANDLER_DELAY = timedelta(minutes=1)  # the time in which the failure unit stores a record
 _SKIPPED_OR_BUSY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
 _FROM_UNIT = frozenset({"killed", "crashed", "not-started"})
 
 
 def why_not_started(exit_code: int | None) -> str | None:
-    """Return `203/EXEC, ...` for a status with which systemd could not start the process, else None."""
+    """Return `203/EXEC, ...` for the status of a process that systemd could not start, otherwise None."""
     if exit_code is None or not _FIRST_OF_SYSTEMD <= exit_code <= _LAST_OF_SYSTEMD:
         return None
     name, why = _NOT_STARTED.get(exit_code, ("", msg("systemd could not prepare the process")))
@@ -69,14 +69,14 @@ def why_not_started(exit_code: int | None) -> str | None:
 def with_unit_result(
     runs: Sequence[RunRecord] | None, unit_result: UnitResult | None, abandoned: InFlight | None
 ) -> tuple[RunRecord, ...]:
-    """Return the history of a job with the last start of its unit, where that left no record of its own.
+    """Return the history of a job, with the last start of its unit if that has no record.
 
-    A process that was killed, or not started, or that found its configuration broken leaves none.
+    A process that was killed or not started, or whose configuration was broken, stores no record.
 
     Args:
-        runs: The history, oldest first; None where it cannot be read: then the unit's end is all there is.
-        unit_result: How the unit's last process ended; None where none did, or it is not known.
-        abandoned: The run that a process has left without an end.
+        runs: The history, oldest first; None if it cannot be read, so that only the unit's result is known.
+        unit_result: The result of the unit's last process; None if unknown.
+        abandoned: The run whose process ended without recording an outcome.
     """
     known = _with_ending(runs, unit_result, abandoned)
     if abandoned is None or abandoned.reported is not None or _is_recorded(abandoned, known, unit_result):
@@ -95,7 +95,7 @@ def with_unit_result(
 
 
 def _is_recorded(abandoned: InFlight, known: Sequence[RunRecord], unit_result: UnitResult | None) -> bool:
-    """True where a record, or the unit's end, is of the run that was left, or of a later one."""
+    """Return True if a record or the unit's result belongs to the abandoned run or a later one."""
     started = _began(abandoned)
     if started is None or (
         unit_result is not None and unit_result.ended is not None and started <= unit_result.ended
@@ -130,15 +130,15 @@ def latest_run(
     unit_result: UnitResult | None,
     abandoned: InFlight | None,
 ) -> RunRecord | None:
-    """Return how the job's last start ended; None where nothing is known of any.
+    """Return the record of the job's last start; None if there is none.
 
-    A start that gave way to another run is no news of the job.
+    A start that was skipped because of another run does not count.
 
     Args:
-        last: The last result of a run that had the job's lock, as its state directory has it.
-        runs: As of with_unit_result.
-        unit_result: As of with_unit_result.
-        abandoned: As of with_unit_result.
+        last: The last result of a run with the job's lock, from its state directory.
+        runs: See with_unit_result.
+        unit_result: See with_unit_result.
+        abandoned: See with_unit_result.
     """
     known = with_unit_result(runs, unit_result, abandoned)
     newest = next((run for run in reversed(known) if run.outcome not in _SKIPPED_OR_BUSY), None)
@@ -150,7 +150,7 @@ def latest_run(
 
 
 def _is_of(run: RunRecord, unit_result: UnitResult) -> bool:
-    """True for the record that a start left, or that was made of its end later."""
+    """Return True for the record of this start, whether stored by it or created later."""
     if run.began is None or unit_result.ended is None:
         return False
     first = (unit_result.began or unit_result.ended) - _ROUNDING
@@ -159,12 +159,12 @@ def _is_of(run: RunRecord, unit_result: UnitResult) -> bool:
 
 
 def record_of(unit_result: UnitResult, abandoned: InFlight | None, now: datetime) -> RunRecord:
-    """Return the record of a start, from the end of its unit's process.
+    """Return the record of a start, from the result of its unit's process.
 
     Args:
-        unit_result: How it ended.
-        abandoned: What a process that was killed had in flight.
-        now: The current time, aware, for a start without a known time.
+        unit_result: The result.
+        abandoned: The run in flight of a killed process.
+        now: The current time, aware, for a start with an unknown time.
     """
     manager = ("--user",) if unit_result.user else ()
     if unit_result.exit_code is not None and unit_result.result in ("exit-code", "success"):
@@ -214,7 +214,7 @@ def _began(abandoned: InFlight) -> datetime | None:
 
 
 def _is_left_by(unit_result: UnitResult, abandoned: InFlight) -> bool:
-    """False for what another process than the one that ended has left."""
+    """Return False for the run of another process."""
     started = _began(abandoned)
     if started is None:
         return False
@@ -223,7 +223,7 @@ def _is_left_by(unit_result: UnitResult, abandoned: InFlight) -> bool:
 
 
 def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str, str | None]:
-    """Return outcome, message and hint of a process that ended by itself, or was never started."""
+    """Return outcome, message and hint of a process that exited or was never started."""
     journal = command("journalctl", *manager, "-u", unit, "-n", "20")
     known = next((row for row in TABLE if row.code == code), None)
     if known is not None:

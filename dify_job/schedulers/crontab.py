@@ -211,7 +211,7 @@ def write_crontab(before: bytes, after: bytes) -> Step:
 
 
 def _unescaped(listed: bytes) -> bytes:
-    r"""The table itself, where `crontab -l` may have written CR as \r and BS as \b (Debian's 3.0pl1-162).
+    """ "The table itself, where `crontab -l` may have written CR as \r and BS as \b (Debian's 3.0pl1-162).
 
     `crontab -e` hands the table to an editor as it is, and cat leaves it so.
     """

@@ -59,7 +59,7 @@ class JobSpec:
 
         Args:
             if_due: The crontab line ticks more often than the job runs. Under systemd `run` finds that out
-                itself: else the service would have to change with the timer, and two files never change at
+            itself: else the service would have to change with the timer, and two files never change at
                 once.
         """
         due = ("--if-due",) if if_due else ()

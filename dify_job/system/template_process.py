@@ -46,7 +46,7 @@ def render_all(
     Raises:
         JobError: No process can be started (unreachable).
     """
-    if not sys.executable:  # Python inside another program
+    if not sys.executable:  # Python embedded in another program
         return list(import_module(f"{__package__}.template_worker").render_each(templates, names))
     order = {
         "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is on no path
