@@ -226,13 +226,13 @@ def check_times(context: HostContext) -> None:
 def check_records(context: HostContext) -> Problem | None:
     """Check that a job stores state if its schedule needs the record of the last run. Raises JobError."""
     job = context.job
-    ticks = schedule_lines.lines_for(job.times, by_cron=context.by_cron)
-    if not ticks.if_due or job.state != "none":
+    converted = schedule_lines.lines_for(job.times, by_cron=context.by_cron)
+    if not converted.if_due or job.state != "none":
         return None
     text = msg(
         'job {name} has state = "none", but its schedule needs a record of the last run: {why}',
         name=job.name,
-        why=ticks.why,
+        why=converted.why,
     )
     return fail(text, msg('remove state = "none" from {place}', place=location_of(job, "state")))
 
@@ -241,7 +241,7 @@ def check_schedule(context: HostContext) -> Problem:
     """Check that the scheduler can follow the schedule, and warn about surprises. Raises JobError."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.schedule_text(times)
-    ticks = schedule_lines.lines_for(times, by_cron=by_cron)
+    converted = schedule_lines.lines_for(times, by_cron=by_cron)
     runs = list(islice(upcoming.run_times(times, context.now, by_cron=by_cron), 50))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
@@ -268,7 +268,7 @@ def check_schedule(context: HostContext) -> Problem:
         text = msg("the schedule is {words}", words=words)
     else:
         text = msg("the job has the default schedule: {words}", words=words)
-    return ok(join("; ", (text, ticks.why)) if ticks.why else text)
+    return ok(join("; ", (text, converted.why)) if converted.why else text)
 
 
 def _schedule_key(job: Job) -> str:

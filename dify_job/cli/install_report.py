@@ -180,8 +180,12 @@ class JobReport:
     def notes(self) -> tuple[str, ...]:
         """Notes for the user."""
         spec, by_cron = self.prepared.spec, self.scheduler.by_cron
-        ticks = schedule_lines.lines_for(spec.schedule, by_cron=by_cron)
-        notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
+        converted = schedule_lines.lines_for(spec.schedule, by_cron=by_cron)
+        notes = [
+            *self.result.notes,
+            *([converted.why] if converted.why else []),
+            *self.scheduler.limitations(spec),
+        ]
         notes += [
             msg("the API key is stored in {path}", path=file.path)
             for file in self.prepared.managed_files

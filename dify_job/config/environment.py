@@ -1,4 +1,4 @@
-r""" "The job `default` from environment variables and .env files.
+r"""The job `default` from environment variables and .env files.
 
 The grammar is that of python-dotenv without expansion; lines of other programs are ignored. Two cases differ:
 unknown escapes in double quotes, and the `\n` of a Windows path, stay as they are written.

@@ -1,4 +1,4 @@
-"""Cron's five fields (crontab(5), Debian's rules): read strictly, converted to and from calendars."""
+"""Cron's five fields (crontab(5), Debian's rules): strict parsing, and conversion to and from calendars."""
 
 from dataclasses import dataclass
 
@@ -42,8 +42,8 @@ class CronTimes:
         days: Of a month.
         months: Of a year.
         weekdays: 0 to 6.
-        either_day: Both day fields are restricted, none with `*`: one match is enough (crontab(5)).
-        line: The same in plain numbers, which every cron reads.
+        either_day: Both day fields are restricted, neither with `*`, so one match is enough (crontab(5)).
+        line: The fields in plain numbers, which every cron reads.
     """
 
     minutes: tuple[int, ...]
@@ -56,14 +56,14 @@ class CronTimes:
 
 
 def read_cron(expression: str) -> CronTimes:
-    """Read five fields or a name such as @daily.
+    """Parse five fields or a name such as @daily.
 
     Args:
-        expression: The fields, as crontab(5) has them.
+        expression: The fields of crontab(5).
 
     Raises:
-        JobError: cron refuses it, or takes it and means something else (rejected): `*/90` is hourly to cron,
-            `5/15` has no agreed meaning, and 30 February never comes.
+        JobError: (rejected) cron rejects it or gives it another meaning: for cron, `*/90` is hourly, `5/15`
+            has no common meaning, and 30 February does not exist.
     """
     text = _MACROS.get(expression.strip().lower(), expression.strip())
     if text.lower() == "@reboot":
@@ -93,7 +93,7 @@ def read_cron(expression: str) -> CronTimes:
         raise _rejected(
             expression, msg("day {day} does not exist in month {month}", day=words[2], month=words[3])
         )
-    # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
+    # A field that begins with `*` is not changed, because the star decides between `and` and `or`.
     plain = [
         word if word.startswith("*") else ",".join(map(str, numbers))
         for word, numbers in zip(words, sets, strict=True)
@@ -102,7 +102,7 @@ def read_cron(expression: str) -> CronTimes:
 
 
 def calendars_of(cron: CronTimes) -> tuple[str, ...]:
-    """Return the calendar expressions that together mean the same, without a zone."""
+    """Return the equivalent calendar expressions, without a time zone."""
     time = f"{listed(cron.hours, 24, 2)}:{listed(cron.minutes, 60, 2)}:00"
     months = listed(cron.months, 12, 2)
     weekdays = ",".join(
@@ -117,18 +117,18 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
 
 
 def each_day(times: TimeGrid) -> str:
-    """Return the line that runs at these times of each day, which have no seconds."""
+    """Return the crontab line for these times of each day, which have no seconds."""
     return f"{listed(times.minutes, 60)} {listed(times.hours, 24)} * * *"
 
 
 def cron_of(calendar: str) -> str:
-    """Return the five fields that mean the same as a calendar expression.
+    """Return the five fields that are equivalent to a calendar expression.
 
     Args:
-        calendar: The expression; its zone does not count.
+        calendar: The expression; its time zone is ignored.
 
     Raises:
-        ValueError: cron cannot say it; the text has the reason.
+        ValueError: cron cannot express it; the text is the reason.
     """
     fields: BaseIterator = parse_calendar(calendar)
     expression, _ = split_zone(calendar)
@@ -165,7 +165,7 @@ def cron_of(calendar: str) -> str:
 
 
 def without_seconds(calendar: str) -> str:
-    """Return a calendar expression at the beginning of its minutes: the nearest that cron has."""
+    """Return a calendar expression with second 0, the nearest that cron can express."""
     head, zone = split_zone(calendar)
     words = head.split()
     if ":" not in words[-1]:
@@ -208,7 +208,7 @@ def _numbers(
                 raise ValueError(
                     msg("the {name} {part!r} is a range whose end is before its start", name=name, part=part)
                 )
-            end += 7  # Debian takes fri-mon
+            end += 7  # Debian's cron accepts fri-mon
         if slash and int(step) > end - start:
             meant = msg('; perhaps you mean every = "{step}min"', step=step) if name == "minute" else ""
             raise ValueError(

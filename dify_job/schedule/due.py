@@ -1,4 +1,4 @@
-"""Whether a tick is the job's: due by its own record (`--if-due`), and not too late (`max_late`). Pure."""
+"""Decide whether a start is a run: due by the job's record (`--if-due`), not too late (`max_late`). Pure."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,19 +9,21 @@ from ..messages.message import msg
 from ..system.timespan import timespan_text
 from . import intervals, upcoming
 
-_CRON_MINUTE = 60.0  # seconds in which a tick of cron begins
-_CLOCK_STEP_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
+_CRON_MINUTE = 60.0  # seconds in which cron starts a line
+_CLOCK_STEP_BACK = timedelta(
+    days=1
+)  # a larger step corrects a wrong clock; a smaller one must not repeat a run
 _CLOCK_STEPPED_BACK = msg("the system clock was set back, so the interval starts again now")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a job runs at a tick.
+    """The decision about one start.
 
     Attributes:
-        due: Run now.
-        new_last_due: What to remember as the job's last tick; None for what is remembered already.
-        why: Why it is not due.
+        due: The run is due.
+        new_last_due: The time to record as last due; None to leave the record unchanged.
+        why: Why the run is not due.
     """
 
     due: bool
@@ -30,16 +32,17 @@ class Decision:
 
 
 def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
-    """Decide whether a job is due at a tick.
+    """Decide whether a job is due.
 
-    A time that was missed is made up for where the job says catch_up, once; max_late bounds that.
+    With catch_up, a missed run is caught up once, within max_late.
 
     Args:
         config: The job's schedule.
-        now: The time of the tick, aware.
-        last: The tick remembered; None at the first, where the count begins: no install starts a run.
+        now: The time of the start, aware.
+        last: The recorded last due time; None at the first start, which is not a run, so no install starts
+            one.
     """
-    now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
+    now = now.astimezone(UTC)  # within a time zone, subtraction uses wall-clock time
     if config.every is not None:
         return _decide_interval(config, config.every, now, last)
     if last is not None and last - now > _CLOCK_STEP_BACK:
@@ -65,9 +68,11 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
             due=False, new_last_due=datetime.fromtimestamp(grid_time, UTC), why=_CLOCK_STEPPED_BACK
         )
     steps = (grid_time - last_due) // step
-    at = datetime.fromtimestamp(last_due + steps * step, UTC)  # remembered, not the tick: no drift
+    at = datetime.fromtimestamp(
+        last_due + steps * step, UTC
+    )  # recorded instead of the grid time, so that the interval does not drift
     late = (now - at).total_seconds()
-    # one tick late is what a clock change does to cron; longer is an outage
+    # a clock change delays cron by one grid time; a longer delay is an outage
     within_limit = (
         late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
     )
@@ -84,12 +89,12 @@ def _not_before(at: datetime | None) -> str:
 
 
 def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
-    """Return why a scheduled start is later than max_late allows; None where it may run.
+    """Return why a scheduled start is later than max_late allows; None if it may run.
 
-    It comes from suspend, a clock jump, or a run that was longer than the interval.
+    Suspend, a clock jump, or a run longer than the interval makes a start late.
 
     Args:
-        config: The job's schedule. Its jitter is no lateness.
+        config: The job's schedule; its jitter does not count as lateness.
         now: The time of the start, aware.
         by_cron: cron started it.
     """
@@ -105,7 +110,7 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
 
 
 def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:
-    """Return the seconds that a job waits on a host: the same each time, and at most the configured jitter.
+    """Return the jitter of a job on a host in seconds: always the same, at most the configured jitter.
 
     Args:
         config: The job's schedule.

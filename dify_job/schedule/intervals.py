@@ -1,7 +1,8 @@
-"""Intervals as explicit lists of times: a day divided evenly, or the coarsest exact grid and `--if-due`.
+"""Intervals as lists of times: an even division of a day, or the coarsest exact grid with `--if-due`.
 
-Never OnBootSec, OnUnitActiveSec or OnActiveSec, which fire at install or reload (systemd#16186); never a step
-such as 00/7, of which 252 loses a run at month's end (systemd#22665).
+OnBootSec, OnUnitActiveSec and OnActiveSec are not used, because they fire at install or reload
+(systemd#16186). Steps such as 00/7 are not used, because systemd 252 loses a run at the end of a month
+(systemd#22665).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..system.timespan import format_timespan, timespan_text
 DAY = 86400
 _MAX_LINES = 48
 _MAX_INTERVAL = 10 * 366 * DAY
-_MIN_GRID = 60  # a process every second to find nothing due is no schedule
+_MIN_GRID = 60  # seconds; a finer grid would start a process each second
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,13 @@ class TimeGrid:
 
 
 def grid_of(every: float) -> int:
-    """Return the seconds between the ticks of an interval; fewer than its own where it needs `--if-due`.
+    """Return the grid of an interval in seconds; it is finer than the interval if `--if-due` is needed.
 
     Args:
         every: The interval, in seconds.
 
     Raises:
-        JobError: There is no such grid (rejected); the hint has the nearest intervals that are exact.
+        JobError: (rejected) There is no such grid; the hint names the nearest exact intervals.
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
@@ -80,10 +81,10 @@ def grid_of(every: float) -> int:
 
 @cache
 def times_of(every: int) -> tuple[TimeGrid, ...]:
-    """Return the times of a day at which an interval ticks, from midnight on, in few lists.
+    """Return the times of an interval in a day, from midnight on, in few lists.
 
     Args:
-        every: The interval, in seconds; it divides a day.
+        every: The interval in seconds; it divides a day.
     """
     hours: dict[tuple[int, int], list[int]] = {}
     for at in range(0, DAY, every):
@@ -98,12 +99,12 @@ def times_of(every: int) -> tuple[TimeGrid, ...]:
 
 
 def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, ...]:
-    """Return the intervals around one, itself included, that divide a day.
+    """Return the intervals nearest to an interval, itself included, that divide a day.
 
     Args:
         every: The interval, in seconds.
-        unit: Seconds that they are multiples of.
-        lines: The most lists of times that each may need.
+        unit: The intervals are multiples of this, in seconds.
+        lines: The maximum number of lists of times of each.
 
     Returns:
         Seconds of at most two, the shorter first.
@@ -115,18 +116,18 @@ def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, 
 
 
 def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
-    """Return numbers for a field of a schedule; `*` for all that there are.
+    """Return numbers for a field of a schedule; `*` for all numbers.
 
     Args:
         numbers: The numbers.
-        size: How many there are.
-        width: Digits that each has at least.
+        size: The number of possible values.
+        width: The minimum number of digits.
     """
     return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
 
 
 def interval_text(intervals: tuple[int, ...]) -> str:
-    """Return intervals, in seconds, as `6h or 8h`."""
+    """Return intervals (seconds) as text: `6h or 8h`."""
     spans = [format_timespan(size) for size in intervals]
     return spans[0] if len(spans) == 1 else msg("{shorter} or {longer}", shorter=spans[0], longer=spans[1])
 

@@ -1,4 +1,4 @@
-"""Scheduled runs that left no record: nobody started them, whatever the scheduler's files say. Pure."""
+"""Scheduled runs without a record: the scheduler did not start them. Pure."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from ..config.model import ScheduleConfig
 from . import intervals, schedule_lines, upcoming
 
-_EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
-_LATE = timedelta(minutes=10)  # what a busy machine may take to start a process
-_VERY_LATE = timedelta(hours=6)  # a virtual machine that was paused
+_EARLY = timedelta(seconds=5)  # tolerance for rounded records
+_LATE = timedelta(minutes=10)  # tolerance for process starts on a busy machine
+_VERY_LATE = timedelta(hours=6)  # tolerance for a paused virtual machine
 _MIN_LOOKBACK = timedelta(minutes=30)
 _MAX_LOOKBACK = timedelta(days=11 * 366)  # the longest interval is ten years
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A start that left a record, skipped ones included.
+    """A recorded start, which may have been skipped.
 
     Attributes:
         began: When it began, aware.
@@ -28,11 +28,11 @@ class RecordedRun:
     ended: datetime
 
     def covers(self, scheduled: datetime, late: timedelta) -> bool:
-        """Return whether this is the run of a tick, or was under way then: a tick in a run is dropped.
+        """Return whether this is the run of a scheduled time, or was in progress then.
 
         Args:
             scheduled: The scheduled time, aware.
-            late: How much later its run may begin.
+            late: The permitted delay of the run.
         """
         return self.began <= scheduled + late and self.ended >= scheduled - _EARLY
 
@@ -47,16 +47,16 @@ def missed_runs(
     last: datetime | None = None,
     asleep: timedelta = timedelta(0),
 ) -> tuple[datetime, ...]:
-    """Return the last two scheduled runs where neither left a record, the earlier one first; else nothing.
+    """Return the last two scheduled times if neither has a record, the earlier first; otherwise nothing.
 
     Args:
         times: The job's schedule.
         now: The current time, aware.
-        since: From when on the schedule was in force without a break: the latest of install, resume and boot.
-        runs: The starts that are on record, in any order.
+        since: The time since which the schedule is active: the latest of install, resume and boot.
+        runs: The recorded starts, in any order.
         by_cron: Whether cron starts the runs.
-        last: The tick that `--if-due` remembers; None where it remembers none.
-        asleep: How long the machine was suspended since it was booted.
+        last: The recorded last due time of `--if-due`, or None.
+        asleep: The time in which the machine was suspended since boot.
 
     Raises:
         JobError: This scheduler cannot run the schedule (rejected).
@@ -72,7 +72,7 @@ def missed_runs(
 
 
 def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: bool) -> ScheduleConfig:
-    """An interval that is counted from its first tick: before that tick, any tick of its grid can be it."""
+    """Replace an interval without a recorded start by its grid, because any grid time can be its first."""
     if times.every is None or last is not None or not schedule_lines.lines_for(times, by_cron=by_cron).if_due:
         return times
     return times._replace(every=float(intervals.grid_of(times.every)))
@@ -80,7 +80,7 @@ def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: boo
 
 @dataclass(frozen=True, slots=True)
 class _ScheduledRun:
-    """A scheduled time. due: when its run has begun on any machine. late: how much later it may begin."""
+    """A scheduled time. due: the time by which its run must have started. late: the permitted delay."""
 
     at: datetime
     due: datetime
@@ -90,7 +90,7 @@ class _ScheduledRun:
 def _last_scheduled(
     times: ScheduleConfig, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
 ) -> tuple[list[_ScheduledRun], list[_ScheduledRun]]:
-    """The last two ticks that are due, and those that come after them."""
+    """Return the last two due scheduled times, and later ones."""
     look = _MIN_LOOKBACK + timedelta(seconds=times.jitter)
     while True:
         start = max(since, now - look)
@@ -106,15 +106,13 @@ def _last_scheduled(
 def _scheduled_runs(
     times: ScheduleConfig, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
 ) -> Iterator[_ScheduledRun]:
-    """The ticks after `start` until now.
+    """Yield the scheduled times after `start` until now.
 
-    A timer starts its service as soon as the machine can; cron starts nothing after the tick's minute.
+    A timer starts its service as soon as the machine can; cron starts nothing after the scheduled minute.
     """
     jitter = timedelta(seconds=times.jitter)
     at = upcoming.run_times(times, start, by_cron=by_cron, last=last)
-    coming = (
-        scheduled.astimezone(UTC) for scheduled in at
-    )  # in another zone a difference is one of wall clocks
+    coming = (scheduled.astimezone(UTC) for scheduled in at)  # in UTC, a difference is elapsed time
     scheduled = next(coming, None)
     while scheduled is not None and scheduled <= now:
         following = next(coming, None)

@@ -1,4 +1,4 @@
-"""Calendar expressions of systemd (systemd.time(7)): checked, with steps written out as lists."""
+"""Calendar expressions of systemd (systemd.time(7)): check them, and expand steps to lists."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _SEMIANNUALLY = {"semi-annually", "biannually", "bi-annually"}  # names that the
 
 
 def split_zone(expression: str) -> tuple[str, str | None]:
-    """Return an expression without its zone, and the zone; None for that where it names none."""
+    """Return an expression without its time zone, and the zone or None."""
     head, _, last = " ".join(expression.split()).rpartition(" ")
     if head and last.upper() == "UTC":
         return head, "UTC"
@@ -29,13 +29,13 @@ def split_zone(expression: str) -> tuple[str, str | None]:
 
 
 def without_steps(expression: str) -> str:
-    """Return an expression as it can be given to any systemd: what has a step is written out as lists.
+    """Return an equivalent expression for any systemd version, with steps expanded to lists.
 
     Args:
-        expression: As of systemd.time(7).
+        expression: An expression of systemd.time(7).
 
     Raises:
-        JobError: systemd would refuse it, or take it and never elapse (rejected).
+        JobError: (rejected) systemd would reject it, or it never elapses.
     """
     head, zone = split_zone(expression)
     fields = parse_calendar(expression)
@@ -45,20 +45,20 @@ def without_steps(expression: str) -> str:
 
 
 def parse_calendar(expression: str) -> BaseIterator:
-    """Return an expression as sets of years, months, days, weekdays, hours, minutes and seconds.
+    """Parse an expression to sets of years, months, days, weekdays, hours, minutes and seconds.
 
     Args:
-        expression: As of systemd.time(7).
+        expression: An expression of systemd.time(7).
 
     Raises:
-        JobError: systemd would refuse it, or take it and never elapse (rejected).
+        JobError: (rejected) systemd would reject it, or it never elapses.
     """
     head, _ = split_zone(expression)
     if head.lower() in _SEMIANNUALLY:
         head = "semiannually"
     try:
         fields = BaseIterator(head, _EPOCH)
-        fields.days -= {0}  # the library counts ~3/1 on to 0
+        fields.days -= {0}  # the library continues ~3/1 to 0
         for step in _steps_too_long(head):
             raise _rejected(
                 expression, msg("the step /{step} is longer than the range of its field", step=step)
@@ -81,7 +81,7 @@ def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
 
     Args:
         times: The times.
-        zone: Their zone; None for the machine's own.
+        zone: Their time zone; None for the machine's.
     """
     tail = f" {zone}" if zone else ""
     return tuple(
@@ -91,7 +91,7 @@ def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
 
 
 def _steps_too_long(head: str) -> Iterator[str]:
-    """The steps that systemd refuses, and the library takes: `0/90` would come to pass once."""
+    """Return steps that systemd rejects and the library accepts, such as `0/90`."""
     for word in head.split():
         kind = "time" if ":" in word else "date"
         parts = word.replace("-~", "~").replace("~", "-~").split(":" if kind == "time" else "-")
@@ -109,7 +109,7 @@ def _written_out(head: str, fields: BaseIterator) -> str:
     years = "*" if len(fields.years) > 100 else ",".join(str(year) for year in sorted(fields.years))
     months = listed(tuple(sorted(fields.months)), 12, 2)
     days = listed(tuple(sorted(fields.days)), 31, 2)
-    # from the month's end: as written, since 252 refuses lists such as ~01,28
+    # days from the end of the month are not changed, because systemd 252 rejects lists such as ~01,28
     date = next((word for word in head.split() if "~" in word), f"{years}-{months}-{days}")
     time = ":".join(
         listed(tuple(sorted(numbers)), size, 2)

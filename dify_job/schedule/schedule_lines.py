@@ -1,4 +1,4 @@
-"""When a job runs, as lines for a scheduler: converted where that is exact, refused where it is not. Pure."""
+"""Convert a schedule to lines for a scheduler, or reject it if no exact conversion exists. Pure."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 
 _NO_CATCH_UP = msg("cron does not catch up missed runs")
-# Clock changes looked at; fixed, so that lines stay equal.
+# The period of clock changes; fixed, so that the lines do not change over time.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
 
 
@@ -22,8 +22,8 @@ class ScheduleLines:
 
     Attributes:
         lines: OnCalendar values, or five cron fields each.
-        if_due: The lines tick more often than the job runs, and `run --if-due` decides.
-        why: Why they do; empty where they do not.
+        if_due: The lines fire more often than the job runs, and `run --if-due` decides.
+        why: The reason; empty without if_due.
     """
 
     lines: tuple[str, ...]
@@ -32,7 +32,7 @@ class ScheduleLines:
 
 
 def schedule_text(schedule: ScheduleConfig) -> str:
-    """Return a schedule as a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
+    """Return a schedule as text: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
         return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
     text = (
@@ -48,10 +48,10 @@ def lines_for(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
 
     Args:
         schedule: The schedule.
-        by_cron: For cron.
+        by_cron: True for cron.
 
     Raises:
-        JobError: The scheduler cannot run it (rejected).
+        JobError: (rejected) The scheduler cannot run it.
     """
     return cron_lines(schedule) if by_cron else systemd_lines(schedule)
 
@@ -74,7 +74,7 @@ def systemd_lines(schedule: ScheduleConfig) -> ScheduleLines:
 
 
 def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
-    """Return a schedule as crontab lines, which cron reads in the machine's own zone.
+    """Return a schedule as crontab lines in the machine's time zone.
 
     Raises:
         JobError: cron cannot run it (rejected).
@@ -171,7 +171,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
 
 
 def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
-    """A line that ticks at every minute of the hour at which the job can be due."""
+    """Return a line that fires at every minute of an hour at which the job can be due."""
     minutes: set[int] = set()
     local = zones.zone_of(None)
     for line in systemd_lines(schedule).lines:
@@ -185,7 +185,7 @@ def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
             minutes |= {(minute + shift) % 60 for minute in fields.minutes}
         for change in own_changes if schedule.cron is not None else ():
             if (change.at.astimezone(zone) - change.by).hour in fields.hours and change.by > timedelta(0):
-                minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
+                minutes.add(change.at.astimezone(local).minute)  # a skipped run starts just after the change
     line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
     return ScheduleLines((line,), if_due=True, why=_more_often(why))
 

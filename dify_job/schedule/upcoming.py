@@ -20,20 +20,20 @@ from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
 def run_times(
     times: ScheduleConfig, after: datetime, *, by_cron: bool = False, last: datetime | None = None
 ) -> Iterator[datetime]:
-    """Yield the upcoming runs, in the schedule's zone; none where it never elapses.
+    """Yield the upcoming runs in the schedule's time zone; none if it never elapses.
 
     Args:
         times: The schedule.
-        after: From when on, aware.
-        by_cron: As crontab lines run, which are in the machine's zone.
-        last: The tick that `--if-due` remembers; None where it remembers none.
+        after: The start of the period, aware.
+        by_cron: Compute the times of crontab lines, which are in the machine's time zone.
+        last: The recorded last due time of `--if-due`, or None.
 
     Raises:
         JobError: cron cannot run it (rejected).
     """
-    if by_cron and not (ticks := schedule_lines.cron_lines(times)).if_due:
+    if by_cron and not (converted := schedule_lines.cron_lines(times)).if_due:
         zone = zones.zone_of(times.timezone)
-        yield from (at.astimezone(zone) for at in _as_cron(ticks.lines, after, zones.zone_of(None)))
+        yield from (at.astimezone(zone) for at in _as_cron(converted.lines, after, zones.zone_of(None)))
     elif by_cron:
         yield from due_times(times, after, last=last)
     else:
@@ -41,12 +41,12 @@ def run_times(
 
 
 def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
-    """Yield the times at which `--if-due` finds the job due, whatever ticks more often.
+    """Yield the times at which the job is due by `--if-due`.
 
     Args:
         times: The schedule.
-        after: From when on, aware.
-        last: The tick that `--if-due` remembers; None where it remembers none.
+        after: The start of the period, aware.
+        last: The recorded last due time of `--if-due`, or None.
     """
     if times.every is None and times.cron is not None:
         line = cron_expr.read_cron(times.cron).line
@@ -56,14 +56,14 @@ def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None =
 
 
 def check(times: ScheduleConfig, now: datetime) -> None:
-    """Check that a schedule can run and comes again.
+    """Check that a scheduler can run a schedule and that it has a time in the future.
 
     Args:
         times: The schedule.
         now: The current time, aware.
 
     Raises:
-        JobError: No scheduler can run it, or it never comes again (rejected).
+        JobError: (rejected) No scheduler can run it, or it has no time in the future.
     """
     if next(run_times(times, now), None) is None:
         raise JobError(
@@ -80,23 +80,23 @@ def check(times: ScheduleConfig, now: datetime) -> None:
 
 
 def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
-    """Return what the clock changes of the coming year do to a job, a sentence each.
+    """Return the effects of the clock changes of the next year on a job, a sentence each.
 
     Args:
         times: The job's schedule.
-        now: From when changes are looked at, aware.
+        now: The start of the year, aware.
         by_cron: cron starts the job.
     """
     return _warnings(_clock_lines(times, by_cron=by_cron), now)
 
 
 def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
-    """Return what the clock changes of the coming year do to a line of a cron that makes up for nothing.
+    """Return the effects of the clock changes of the next year on a line of a cron without catch-up.
 
     Args:
         line: Five fields.
-        zone: The name of the zone in which it is read.
-        now: From when changes are looked at, aware.
+        zone: The name of the line's time zone.
+        now: The start of the year, aware.
     """
     expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
     return _warnings((_Line(expression, zone, cron=True) for expression in expressions), now)
@@ -114,7 +114,7 @@ def _warnings(lines: "Iterable[_Line]", now: datetime) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A calendar expression by a clock that can change. made_up: cron runs what the change skipped."""
+    """A calendar expression in a time zone. catches_up: cron runs skipped times after a clock change."""
 
     expression: str
     zone: str | None
@@ -123,8 +123,8 @@ class _Line:
 
 
 def _clock_lines(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
-    if by_cron and not (ticks := schedule_lines.cron_lines(times)).if_due:
-        yield from (each for line in ticks.lines for each in _cron_lines(line, None))
+    if by_cron and not (converted := schedule_lines.cron_lines(times)).if_due:
+        yield from (each for line in converted.lines for each in _cron_lines(line, None))
     elif by_cron and times.every is None and times.cron is not None:
         yield from _cron_lines(cron_expr.read_cron(times.cron).line, times.timezone)
     elif times.every is None:
@@ -133,7 +133,7 @@ def _clock_lines(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
 
 
 def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
-    """Of cron(8): what has * in hour or minute follows the clock, all else is made up for."""
+    """Return crontab lines by the rule of cron(8): lines with * in hour or minute do not catch up."""
     minute, hour = line.split()[:2]
     catches_up = not minute.startswith("*") and not hour.startswith("*")
     for expression in cron_expr.calendars_of(cron_expr.read_cron(line)):
@@ -141,14 +141,14 @@ def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
 
 
 def _effect(line: _Line, change: zones.ClockChange) -> str | None:
-    """What a change does to the runs of a line; None where it does nothing."""
+    """Return the effect of a clock change on the runs of a line, or None."""
     wall = change.at.astimezone(zones.zone_of(line.zone)).replace(tzinfo=None)
     span, forward = abs(change.by), change.by > timedelta(0)
     begin = wall - span if forward else wall
     hit = _wall_times(line.expression, begin, begin + span)
     each_hour = len(oncalendar_expr.parse_calendar(line.expression).hours) == 24
     if not hit or (each_hour and (forward or line.cron)):
-        return None  # an hour that the clock leaves out is no hour without a run
+        return None  # a skipped hour is not a gap of an hourly line
     runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
     zone = line.zone or zones.local_name()
     day = change.at.astimezone(zones.zone_of(line.zone))
@@ -183,7 +183,7 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
-    """The times by the wall clock in [begin, end), as if no clock changed."""
+    """Yield the wall-clock times in [begin, end), ignoring clock changes."""
     times = oncalendar.OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1))
     walls = (at.replace(tzinfo=None) for at in islice(times, 100))
     return list(takewhile(lambda at: at < end, walls))
@@ -202,20 +202,20 @@ def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -
 def _as_cron(lines: tuple[str, ...], after: datetime, zone: tzinfo) -> Iterator[datetime]:
     start = after.astimezone(zone)
     runs = heapq.merge(*(cronsim.CronSim(line, start) for line in lines), key=datetime.timestamp)
-    yield from (at for at, _ in groupby(runs))  # two lines can name one time
+    yield from (at for at, _ in groupby(runs))  # two lines can have the same time
 
 
 def _interval(every: float, start: datetime, last: datetime | None, *, catch_up: bool) -> Iterator[datetime]:
     grid, now, step = intervals.grid_of(every), int(start.timestamp()), round(every)
-    tick = (now // grid + 1) * grid
+    grid_time = (now // grid + 1) * grid
     if grid == step:
-        at = tick
-    elif last is None:  # the coming tick begins the count
-        at = tick + step
+        at = grid_time
+    elif last is None:  # the next grid time starts the interval
+        at = grid_time + step
     else:
         begin = int(last.timestamp()) // grid * grid
         overdue = catch_up and begin + step <= now
-        at = tick if overdue else begin + ((now - begin) // step + 1) * step
+        at = grid_time if overdue else begin + ((now - begin) // step + 1) * step
     while True:
         yield datetime.fromtimestamp(at, start.tzinfo)
         at += step

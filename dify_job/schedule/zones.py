@@ -1,4 +1,4 @@
-"""Time zones: the machine's own, and when its clocks change."""
+"""Time zones: the machine's, and the changes of clocks."""
 
 import functools
 import zoneinfo
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-_LOCALTIME = Path("/etc/localtime")  # what systemd and cron go by, whatever TZ is in a shell
+_LOCALTIME = Path("/etc/localtime")  # systemd and cron use it, independent of TZ in a shell
 _UTC = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT", "Universal"})
 
 
@@ -17,7 +17,7 @@ class ClockChange:
 
     Attributes:
         at: The first moment after it, in UTC.
-        by: How far clocks were put forward; negative: back.
+        by: The step of the clocks; negative for a step back.
     """
 
     at: datetime
@@ -25,7 +25,7 @@ class ClockChange:
 
 
 def local_name(localtime: Path | None = None) -> str:
-    """Return the machine's zone by name, or the file that says it; UTC where there is none (tzset(3)).
+    """Return the name of the machine's time zone, or its file; UTC without either (tzset(3)).
 
     Args:
         localtime: The file to read in place of /etc/localtime.
@@ -39,13 +39,13 @@ def local_name(localtime: Path | None = None) -> str:
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """Return a zone.
+    """Return a time zone.
 
     Args:
-        name: Its name; None for the machine's own.
+        name: The name; None for the machine's.
 
     Raises:
-        ZoneInfoNotFoundError: The zone data lacks the name; config refuses such a name.
+        ZoneInfoNotFoundError: The zone data lacks the name; config rejects such a name.
     """
     if name is None:
         return _machines(_LOCALTIME)
@@ -53,11 +53,11 @@ def zone_of(name: str | None) -> tzinfo:
 
 
 def same_zone(one: str | None, other: str | None) -> bool:
-    """Return whether two names mean the same clock, as Europe/Kiev and Europe/Kyiv do.
+    """Return whether two names denote the same time zone, such as Europe/Kiev and Europe/Kyiv.
 
     Args:
-        one: A name; None for the machine's own zone.
-        other: The same.
+        one: A name; None for the machine's time zone.
+        other: A second name, like `one`.
     """
     names = {one or local_name(), other or local_name()}
     if len(names) == 1 or names <= _UTC:
@@ -66,14 +66,14 @@ def same_zone(one: str | None, other: str | None) -> bool:
     return data is not None and data == _data_of(other)
 
 
-@functools.lru_cache  # a thousand jobs, and few zones
+@functools.lru_cache  # many jobs share few time zones
 def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange, ...]:
     """Return the changes of a zone's clocks.
 
     Args:
         zone: The zone.
-        start: From when on, aware.
-        days: How far to look.
+        start: The start of the period, aware.
+        days: The length of the period.
     """
     found = []
     begin = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -90,7 +90,7 @@ def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange
 
 
 def offset(zone: tzinfo, at: datetime) -> timedelta:
-    """Return how far a zone's clock is ahead of UTC.
+    """Return the UTC offset of a time zone.
 
     Args:
         zone: The zone.
@@ -99,7 +99,7 @@ def offset(zone: tzinfo, at: datetime) -> timedelta:
     return at.astimezone(zone).utcoffset() or timedelta(0)
 
 
-@functools.cache  # one object: times of two objects of one zone compare differently where clocks change
+@functools.cache  # cached, because times of two objects of one zone compare differently at clock changes
 def _machines(localtime: Path) -> tzinfo:
     if (name := local_name(localtime)) in _UTC:
         return UTC

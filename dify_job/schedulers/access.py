@@ -1,7 +1,7 @@
-"""Check which paths the user of a service has access to, before anything is written.
+"""Check the access of a service's user to paths before anything is written.
 
-Root becomes that user in a child process and tries, so that access control lists count. Others, and root in a
-sandbox, compare modes and owners.
+Root tests access in a child process as that user, so that access control lists count. Other users, and root
+in a sandbox, compare modes and owners.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from ..system import subprocesses
 
 _LINGER = Path("/var/lib/systemd/linger")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
-_DYNAMIC_UID = 65_519  # the last of those that systemd gives dynamic users: it owns nothing
+PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # PrivateTmp= hides these
+_DYNAMIC_UID = 65_519  # the last UID of systemd's dynamic users; it owns nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Account:
         name: The user's name, for messages.
         uid: None for a dynamic user, who owns nothing and is in no group.
         groups: All groups, the primary one included.
-        confined: In a unit of the system manager, with a /tmp of its own, and no capabilities for root.
+        confined: The user runs in a unit of the system manager, with a private /tmp and without capabilities.
     """
 
     name: str
@@ -48,7 +48,7 @@ DYNAMIC = Account(msg("the unit's dynamic user"), None, confined=True)
 
 
 def account_of(name: str, *, confined: bool = False) -> Account | None:
-    """Return a user of this machine; None where there is none of that name.
+    """Return a user of this machine; None if the name does not exist.
 
     Args:
         name: The user's name.
@@ -63,7 +63,7 @@ def account_of(name: str, *, confined: bool = False) -> Account | None:
 
 @cache
 def _groups_of(name: str) -> frozenset[int]:
-    """Ask a program, which can be left: a manager that hangs delays nss-systemd(8) by 45 s."""
+    """Return the groups from id(1) with a time limit: a hanging manager delays nss-systemd(8) by 45 s."""
     done = subprocesses.run(["id", "-G", "--", name], limit=5.0)
     if done.answered or done.code == 124:
         return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
@@ -77,7 +77,7 @@ def calling_account() -> Account:
 
 
 def user_name(uid: int) -> str:
-    """Return a user's name, or the number of one that has none."""
+    """Return a user's name, or the UID of a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -95,12 +95,12 @@ def linger_command() -> Command:
 
 
 def access_error(path: Path, account: Account, need: int) -> str | None:
-    """Return why the account has no access to a path, as the end of a sentence; None where it has.
+    """Return why the account has no access to a path, as the end of a sentence; None if it has access.
 
     Args:
         path: The path.
         account: The user.
-        need: What is needed: os.R_OK, os.W_OK or os.X_OK.
+        need: The access: os.R_OK, os.W_OK or os.X_OK.
     """
     denied_at = first_denied(path, account, need)
     if denied_at is not None:
@@ -113,7 +113,7 @@ def access_error(path: Path, account: Account, need: int) -> str | None:
 
 
 def is_hidden(path: Path, account: Account) -> bool:
-    """Return whether a path is below what PrivateTmp= replaces for a user.
+    """Return whether PrivateTmp= hides a path from a user.
 
     Args:
         path: The path.
@@ -123,12 +123,12 @@ def is_hidden(path: Path, account: Account) -> bool:
 
 
 def first_denied(path: Path, account: Account, need: int) -> Path | None:
-    """Return the first directory above a path, or the path itself, that denies access; None where none does.
+    """Return the first directory above a path, or the path, that denies access; None if access is granted.
 
     Args:
         path: The path.
         account: The user.
-        need: What is needed of the path: os.R_OK, os.W_OK or os.X_OK.
+        need: The access to the path: os.R_OK, os.W_OK or os.X_OK.
     """
     if account.uid == 0 and not account.confined:
         return None
@@ -142,13 +142,13 @@ def first_denied(path: Path, account: Account, need: int) -> Path | None:
                 return None
             where, mode = checks[denied]
             target = where.resolve()
-            behind = first_denied(target, account, mode) if target != where else None  # what a link leads to
+            behind = first_denied(target, account, mode) if target != where else None  # the target of a link
             return behind or where
     return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
 
 
 class _AccessProbe:
-    """A child process that has become a user, and tries access for it."""
+    """A child process with a user's identity that tests access."""
 
     def __init__(self, account: Account) -> None:
         self._socket, theirs = socket.socketpair()
@@ -176,10 +176,12 @@ class _AccessProbe:
 
 
 def _try_access(account: Account, parent: socket.socket) -> NoReturn:
-    """Become the user, and answer until nobody asks any more. Never returns: this is the child process."""
+    """Become the user, and answer until the parent closes the socket. Runs in the child; never returns."""
     code = 1
     try:
-        os.closerange(3, parent.fileno())  # with the other end of its own socket it would never end
+        os.closerange(
+            3, parent.fileno()
+        )  # otherwise the child holds the parent's end of the socket and never ends
         os.closerange(parent.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         uid = _DYNAMIC_UID if account.uid is None else account.uid
         try:
@@ -202,7 +204,7 @@ _sessions: list[dict[Account, _AccessProbe]] = []
 
 @contextlib.contextmanager
 def shared_probes() -> Iterator[dict[Account, _AccessProbe]]:
-    """Share child processes between all checks within; without it each check starts one."""
+    """Share child processes between all checks in the block; otherwise each check starts one."""
     if _sessions:
         yield _sessions[0]
         return
@@ -215,7 +217,7 @@ def shared_probes() -> Iterator[dict[Account, _AccessProbe]]:
 
 
 def in_home(path: Path) -> bool:
-    """Return whether a path is below what ProtectHome= closes."""
+    """Return whether ProtectHome= hides a path."""
     return any(path.is_relative_to(home) for home in _HOMES)
 
 

@@ -1,4 +1,4 @@
-"""What all schedulers have in common: scopes, rendered files and installed jobs."""
+"""Types that all schedulers share: scopes, rendered files and installed jobs."""
 
 import contextlib
 import tempfile
@@ -19,19 +19,19 @@ ABSENT = FileStatus(FileState.ABSENT)
 
 
 class Scope(StrEnum):
-    """The machine's jobs, or one user's."""
+    """The scope of jobs: the system or one user."""
 
     SYSTEM = "system"
     USER = "user"
 
     @property
     def base(self) -> Path:
-        """The directory of its jobs' state, with the lock of install."""
+        """The base directory of the jobs' state, with the lock of install."""
         return base_of(system=self is Scope.SYSTEM)
 
     @property
     def manager_options(self) -> tuple[str, ...]:
-        """Options by which systemctl, journalctl and systemd-analyze take its manager."""
+        """The options of systemctl, journalctl and systemd-analyze for the manager of the scope."""
         return ("--user",) if self is Scope.USER else ()
 
 
@@ -40,8 +40,8 @@ class RenderedFile:
     """One file, or one block of a crontab.
 
     Attributes:
-        path: Its place; `crontab` for a block.
-        text: Its whole text.
+        path: The path; `crontab` for a block.
+        text: The complete text.
     """
 
     path: Path
@@ -50,10 +50,10 @@ class RenderedFile:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a systemd manager says of one unit.
+    """The properties of one unit in a systemd manager.
 
     Attributes:
-        properties: By name, as `systemctl show` prints them; a missing one counts as empty.
+        properties: The output of `systemctl show` by name; a missing property counts as empty.
     """
 
     properties: Mapping[str, str]
@@ -63,36 +63,36 @@ class Unit:
 
     @property
     def loaded(self) -> bool:
-        """Whether the manager has the unit's file."""
+        """True if the manager has loaded the unit's file."""
         return self["LoadState"] == "loaded"
 
     @property
     def active(self) -> bool:
-        """Whether a timer waits, or a service runs."""
+        """True if a timer is waiting or a service is running."""
         return self["ActiveState"] in ("active", "activating", "reloading")
 
     @property
     def enabled(self) -> bool:
-        """True where it is started at boot."""
+        """True if the unit starts at boot."""
         return self["UnitFileState"] in ("enabled", "enabled-runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledJob:
-    """One job as the host has it; what is None is not known.
+    """One job as installed on the host; None means unknown.
 
     Attributes:
-        files: Its files or crontab block, as they are.
-        fingerprint: Of the configuration values that reached the files.
-        source: The configuration file that they were made from.
-        python: The interpreter that is started.
+        files: The installed files or crontab block.
+        fingerprint: The fingerprint of the configuration values in the files.
+        source: The configuration file that the files were rendered from.
+        python: The interpreter that the files start.
         enabled: The schedule starts runs.
-        paused: Somebody disabled it.
-        unit_result: How its last process ended, by the service manager.
-        since: When the schedule was enabled or changed last.
-        units: Its service and timer, as the manager has them; none for cron or where nobody answers.
-        conflicting_setting: The first setting above its crontab block that gives its lines another meaning.
-        mailed: No empty MAILTO stands above its crontab block.
+        paused: Somebody disabled the schedule.
+        unit_result: The result of the last process, from the service manager.
+        since: The time at which the schedule was last enabled or changed.
+        units: The service and timer in the manager; empty for cron or without an answer.
+        conflicting_setting: The first setting above the crontab block that changes the meaning of its lines.
+        mailed: No empty MAILTO is above the crontab block.
     """
 
     job: str
@@ -114,12 +114,12 @@ class InstalledJob:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The places of its files; `crontab` for a block."""
+        """The paths of the files; `crontab` for a block."""
         return tuple(self.files)
 
     @property
     def edited(self) -> bool:
-        """True where a file or block was edited by hand."""
+        """True if a file or block was edited by hand."""
         return any(seen.state is FileState.EDITED for seen in self.files.values())
 
     @property
@@ -130,16 +130,16 @@ class InstalledJob:
 
     @property
     def by_cron(self) -> bool:
-        """Whether cron starts it."""
+        """True if cron starts the job."""
         return self.backend == "cron"
 
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """Give a temporary directory for files that other programs read.
+    """Create a temporary directory for files that other programs read.
 
     Raises:
-        JobError: There is no space in it (cannot-write).
+        JobError: (cannot-write) There is no space.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:

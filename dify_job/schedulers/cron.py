@@ -1,4 +1,4 @@
-"""The cron back end: root's files in /etc/cron.d, one per job, or blocks in the caller's crontab."""
+"""The cron backend: root's files in /etc/cron.d, one per job, or blocks in the caller's crontab."""
 
 import contextlib
 import os
@@ -39,11 +39,11 @@ from .reconcile import (
 
 CRON_D = Path("/etc/cron.d")
 _DAEMONS = ("cron", "crond")
-_SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
+_SBIN = ("/usr/sbin", "/sbin")  # not in every user's PATH
 # Debian and busybox, cronie, Alpine's busybox
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
-PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
-_PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
+PAUSED = "#paused# "  # prefix of the lines of a paused job
+_PREFIX = "dify-job-"  # Debian's cron ignores a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _MAX_COMMAND = 998  # Debian's cron: "command too long"
 _SEE_EDIT = msg(
@@ -62,11 +62,11 @@ NOT_MAILED = msg(
 
 
 class Cron(Backend):
-    """cron of one scope; the classes below know where a job's lines are."""
+    """cron in one scope; subclasses find the lines of jobs."""
 
     name = "cron"
     by_cron = True
-    _names_user: bool  # cron reads one between time and command
+    _names_user: bool  # lines have a user between time and command
 
     def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
         """Return one file, or one block."""
@@ -75,9 +75,9 @@ class Cron(Backend):
     def plan_install(
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
-        """Return the plan that writes what differs; a paused job stays so unless the options say start.
+        """Return the plan that writes the differences; a paused job stays paused without --start.
 
-        A run under way of a job that is removed goes on to its end.
+        A run in progress of a removed job continues to its end.
         """
         seen, table = self._observed([*(spec.job for spec in specs), *remove])
         errors: list[JobError] = []
@@ -104,12 +104,12 @@ class Cron(Backend):
         return replace(plan, steps=(*give, *plan.steps), errors=tuple(errors), contents=tuple(contents))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
-        """Return the plan that comments out lines, or takes the comments away."""
+        """Return the plan that comments out lines, or removes the comments."""
         seen, table = self._observed(jobs)
         return self._plan({job: with_pause(seen[job], job, paused=paused) for job in jobs}, seen, table)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """Return what is installed, by the headers; cron itself knows nothing of its jobs."""
+        """Return the installed jobs by their headers; cron itself has no list of jobs."""
         found, wanted = self._observe()[0], None if jobs is None else set(jobs)
         return [
             self._installed(block)
@@ -120,10 +120,10 @@ class Cron(Backend):
 
     @cached_property
     def daemon_runs(self) -> bool:
-        """True where a daemon starts what is installed; /proc is read once for all jobs."""
+        """True if a cron daemon runs; /proc is read once for all jobs."""
         return is_running()
 
-    # Where the lines are
+    # Location of the lines
 
     @abstractmethod
     def _place(self, job: str) -> Path:
@@ -131,7 +131,7 @@ class Cron(Backend):
 
     @abstractmethod
     def _observe(self) -> tuple[Mapping[str, Block], bytes]:
-        """Return the lines of each job as they are, and the whole table that has them, if one has."""
+        """Return the current lines of each job, and the complete table of a crontab."""
 
     def _observed(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
         found, table = self._observe()
@@ -145,26 +145,26 @@ class Cron(Backend):
 
     @abstractmethod
     def _modified_paths(self, job: str) -> Iterable[Path]:
-        """Return what changes with the lines of the job; the first that is there counts."""
+        """Return paths that change with the job's lines; the time of the first that exists counts."""
 
-    # What they say
+    # Content of the lines
 
     def _lines(self, spec: JobSpec, *, paused: bool) -> RenderedFile:
         check_user_name(spec)
-        ticks = schedule_lines.cron_lines(spec.schedule)
+        converted = schedule_lines.cron_lines(spec.schedule)
         user = spec.run_as or "root"
         values = {
-            "lines": ticks.lines,
+            "lines": converted.lines,
             "paused": PAUSED if paused else "",
             "user": f"{_plain(user)} " if self._names_user else "",
-            "command": _command(spec.command(if_due=ticks.if_due)),
+            "command": _command(spec.command(if_due=converted.if_due)),
         }
         body = render_file("cron/job.cron.j2", values)
         text = with_header(spec.job, spec.fingerprint, str(spec.config_path), body)
         return RenderedFile(self._place(spec.job), text)
 
     def _result(self, job: str, after: bytes | None, *, changed: bool, note: str = "") -> InstallResult:
-        """Return what happens to a job; nothing is enabled where no daemon runs."""
+        """Return the result of a job; nothing is enabled without a daemon."""
         paths = (self._place(job),) if changed or after is not None else ()
         notes = [note] if note else []
         if after is None:
@@ -212,7 +212,7 @@ class Cron(Backend):
 
 
 class CronFiles(Cron):
-    """Files of root; each line names the user who runs it."""
+    """Files of root in /etc/cron.d; each line names its user."""
 
     _names_user = True
 
@@ -263,13 +263,13 @@ class CronFiles(Cron):
 
 
 class UserCrontab(Cron):
-    """Blocks in the caller's crontab; in root's where there is no /etc/cron.d, as under busybox."""
+    """Blocks in the caller's crontab; also for root without /etc/cron.d, as under busybox."""
 
     _names_user = False
 
     @property
     def directory(self) -> Path:
-        """The directory in which crontab(1) stores tables; only for hints."""
+        """The directory of crontab(1)'s tables, for hints."""
         return Path("/var/spool/cron")
 
     def _place(self, _job: str) -> Path:
@@ -280,7 +280,7 @@ class UserCrontab(Cron):
         return {block.job: block for block in crontab.blocks(table)}, table
 
     def _modified_paths(self, _job: str) -> Iterable[Path]:
-        # Only root sees the table itself. The directory shows others when anybody's was replaced last.
+        # Only root can access the table. For others, the directory shows the last change of any table.
         name = access.user_name(os.geteuid())
         return (place for spool in _SPOOLS for place in (spool / name, spool))
 
@@ -308,7 +308,7 @@ class UserCrontab(Cron):
 
 
 def is_running() -> bool:
-    """Return whether cron or crond runs; by its pid file where /proc hides others' processes."""
+    """Return whether cron or crond runs; by its pid file if /proc hides other users' processes."""
     with contextlib.suppress(OSError):
         for process_directory in Path("/proc").iterdir():
             if process_directory.name.isdigit():
@@ -316,12 +316,12 @@ def is_running() -> bool:
                     if (process_directory / "comm").read_text().strip() in _DAEMONS:
                         return True
         if Path("/proc/1/comm").read_text():
-            return False  # nothing is hidden, and Debian's cron leaves its pid file behind
+            return False  # /proc shows all processes, and Debian's cron does not remove its pid file
     return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
 
 
 def changed_at(places: Iterable[Path]) -> datetime | None:
-    """Return when the first of some files and directories that is there changed last; None without any."""
+    """Return the modification time of the first path that exists, or None."""
     for place in places:
         with contextlib.suppress(OSError):
             return datetime.fromtimestamp(place.stat().st_ctime, UTC)
@@ -329,7 +329,7 @@ def changed_at(places: Iterable[Path]) -> datetime | None:
 
 
 def start_command() -> str:
-    """Return what starts the daemon of this machine, or installs one, as this caller has to give it."""
+    """Return the caller's command that starts or installs the cron daemon."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.is_on_path(name)]
     if not there:
         start: str = "apt-get install cron"
@@ -345,14 +345,14 @@ def _in_sbin(name: str) -> bool:
 
 
 def _chown_step(job: str, user: str) -> Step:
-    """Return the step that gives BASE/JOB to the user whom cron starts it as, as StateDirectory= does."""
+    """Return the step that changes the owner of BASE/JOB to the job's user, as StateDirectory= does."""
     restore = contextlib.ExitStack()
 
     def give() -> None:
         base = base_of(system=True)
         path, private = base / job, private_of(base) / job
         make_base(base)
-        if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
+        if path.is_symlink() and private.is_dir():  # the directory of a dynamic user (systemd.exec(5))
             restore.callback(path.symlink_to, path.readlink())
             path.unlink()
             restore.callback(path.rename, private)
@@ -369,7 +369,7 @@ def _chown_step(job: str, user: str) -> Step:
 
 
 def _chown(path: Path, user: int, group: int) -> None:
-    """Give a directory with its files to a user; its owner may have set traps. Raises OSError."""
+    """Change the owner of a directory and its files without following links. Raises OSError."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for entry in os.scandir(directory):
@@ -385,12 +385,12 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
     """Return a job's lines, commented out or not; edited lines still count as edited.
 
     Args:
-        seen: The lines as they are.
+        seen: The current lines.
         job: The job.
-        paused: Whether they are commented out.
+        paused: Whether the result is commented out.
 
     Raises:
-        JobError: They are not managed (config).
+        JobError: (config) The lines are not managed.
     """
     if seen.header is None:
         raise JobError(
@@ -409,7 +409,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
 
 
 def is_paused(content: bytes) -> bool:
-    """Return whether lines are commented out by a pause."""
+    """Return whether a pause commented out the lines."""
     return any(line.startswith(PAUSED.encode()) for line in content.splitlines())
 
 

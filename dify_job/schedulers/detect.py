@@ -1,4 +1,4 @@
-"""The schedulers of this host: which to install with, and which to look at, by flags and by who calls."""
+"""The schedulers of this host: the one to install with, and those to show, by flags and caller."""
 
 import os
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ def chosen_scope(scope: str | None) -> Scope:
     """Return the scope to write to.
 
     Args:
-        scope: As `--system` and `--user` name it; None for the caller's own.
+        scope: `system`, `user`, or None for the caller's own.
 
     Raises:
-        JobError: The caller cannot write to it (denied, usage).
+        JobError: (denied, usage) The caller cannot write to it.
     """
     root = os.geteuid() == 0
     if scope == "system" and not root:
@@ -50,11 +50,11 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
     """Return the scheduler to install with.
 
     Args:
-        backend: As `--backend` names it: auto, systemd or cron.
+        backend: The value of `--backend`: auto, systemd or cron.
         scope: The scope.
 
     Raises:
-        JobError: It is not there (config).
+        JobError: (config) The scheduler does not exist on this host.
     """
     scheduler = likely_backend(backend, scope)
     if isinstance(scheduler, UserCrontab) and not subprocesses.is_on_path("crontab"):
@@ -79,10 +79,10 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
 
 
 def likely_backend(backend: str, scope: Scope) -> Backend:
-    """Return the scheduler that install would take, whether it is there or not.
+    """Return the scheduler that install would choose, even if it does not exist.
 
     Args:
-        backend: As `--backend` names it: auto, systemd or cron.
+        backend: The value of `--backend`: auto, systemd or cron.
         scope: The scope.
     """
     by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
@@ -90,11 +90,11 @@ def likely_backend(backend: str, scope: Scope) -> Backend:
 
 
 def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
-    """Return all schedulers that the caller can look at: everybody can look at system jobs.
+    """Return all schedulers that the caller can read; every user can read system jobs.
 
     Args:
-        backend: As `--backend` names it: auto, systemd or cron.
-        scope: The only scope to look at; None for all.
+        backend: The value of `--backend`: auto, systemd or cron.
+        scope: The only scope; None for all.
     """
     root = os.geteuid() == 0
     scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if root else [Scope.USER, Scope.SYSTEM]
@@ -108,18 +108,18 @@ def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
 
 
 def _cron(scope: Scope) -> Backend:
-    """Under busybox there is no cron.d, and root's jobs go into root's crontab."""
+    """Return the cron backend. busybox has no cron.d, so root's jobs are in root's crontab."""
     return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else UserCrontab(scope)
 
 
 def find_jobs(
     backends: Sequence[Backend], names: Sequence[str] = ()
 ) -> tuple[list[tuple[Backend, InstalledJob]], JobError | None]:
-    """Return what is installed with the scheduler that has it, and why a scheduler cannot be asked.
+    """Return the installed jobs with their schedulers, and the error of a scheduler that does not answer.
 
     Args:
         backends: The schedulers.
-        names: The jobs; none for all.
+        names: The names of jobs; empty for all.
     """
     found: list[tuple[Backend, InstalledJob]] = []
     scheduler_error: JobError | None = None
@@ -134,14 +134,14 @@ def find_jobs(
 def installed_jobs(
     backends: Sequence[Backend], names: Sequence[str] = ()
 ) -> list[tuple[Backend, InstalledJob]]:
-    """Return what is installed, with the scheduler that has it, for a caller that must have all of it.
+    """Return the installed jobs with their schedulers, complete or not at all.
 
     Args:
         backends: The schedulers.
-        names: The jobs; none for all.
+        names: The names of jobs; empty for all.
 
     Raises:
-        JobError: A scheduler that can have some of it cannot be asked.
+        JobError: A scheduler does not answer.
     """
     found, scheduler_error = find_jobs(backends, names)
     if scheduler_error is not None and not (names and {*names} <= {one.job for _, one in found}):
@@ -154,6 +154,6 @@ def unit_config_path(config: Config, scope: Scope) -> Path:
 
     Args:
         config: The configuration.
-        scope: The scope, which decides where no file was read.
+        scope: The scope, which decides if no file was read.
     """
     return config.path.absolute() if config.path else scope_config(system=scope is Scope.SYSTEM)

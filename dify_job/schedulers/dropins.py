@@ -1,4 +1,4 @@
-"""What an administrator's drop-ins do to the units of a job. Pure."""
+"""The effects of an administrator's drop-ins on the units of a job. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -15,12 +15,12 @@ _KEYS = frozenset({"LoadCredential", "LoadCredentialEncrypted"})
 
 
 def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[str, ...]:
-    """Return what drop-ins change of what the job relies on, as ends of sentences.
+    """Return the harmful changes of drop-ins, as ends of sentences.
 
     Args:
-        texts: Their texts, in the order of DropInPaths=.
-        timeout: The job's own, in seconds.
-        catch_up: Whether the job makes up for missed runs.
+        texts: The texts of the drop-ins in the order of DropInPaths=.
+        timeout: The job's timeout in seconds.
+        catch_up: The job's setting.
     """
     said = _read(texts)
     found: list[str] = []
@@ -67,7 +67,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
 
 
 def _blocking_conditions(said: Mapping[str, list[str]]) -> Iterator[str]:
-    """What stands between the timer and Dify."""
+    """Yield the settings that prevent the service from starting or from reaching Dify."""
     if bars := sorted(f"{key}=" for key in said if _values(said, key) and key.startswith(_BARS)):
         yield msg("{settings} can prevent the start of a run", settings=join(", ", bars))
     if _last(said, "PrivateNetwork") in _YES:
@@ -77,7 +77,7 @@ def _blocking_conditions(said: Mapping[str, list[str]]) -> Iterator[str]:
 
 
 def _read(texts: Iterable[str]) -> Mapping[str, list[str]]:
-    """Return what each setting is assigned in all drop-ins, in their order."""
+    """Return the assignments of each setting in all drop-ins, in order."""
     said: dict[str, list[str]] = {}
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
@@ -88,7 +88,7 @@ def _read(texts: Iterable[str]) -> Mapping[str, list[str]]:
 
 
 def _values(said: Mapping[str, list[str]], key: str) -> list[str]:
-    """Return what a setting has in the end: an empty assignment resets it (systemd.syntax(7))."""
+    """Return the final values of a setting; an empty assignment resets it (systemd.syntax(7))."""
     assigned = said.get(key, [])
     return assigned[max((at + 1 for at, value in enumerate(assigned) if not value), default=0) :]
 
@@ -101,6 +101,6 @@ def _seconds(text: str) -> float | None:
     if text == "infinity" or not text:
         return None
     try:
-        return parse_timespan(text) or None  # 0 is no limit
+        return parse_timespan(text) or None  # 0 means no limit
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""The socket that systemd holds for the original system's HTTP interface, and the service for one request."""
+"""The systemd socket of the original system's HTTP interface, and its service."""
 
 import errno
 import ipaddress
@@ -24,10 +24,10 @@ from .systemctl import SystemdPaths
 from .systemd import Systemd
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
-# A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
+# Job names have no dot, so a job "http" with its dify-job-http.service does not collide with it.
 _LISTENER_TIMEOUT = 6.0  # seconds
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
-OWNER = "http"  # in the first lines, where files of jobs name theirs
+OWNER = "http"  # in the headers, where files of jobs have the job's name
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
 _JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
 _LISTENS = re.compile(r"^ListenStream=(.+)$", re.MULTILINE)
@@ -36,15 +36,15 @@ _START = re.compile(r"^ExecStart=(.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSocketConfig:
-    """The HTTP interface as it should be.
+    """The desired HTTP interface.
 
     Attributes:
         listen: ADDRESS:PORT.
         jobs: Jobs that can be started, stopped and read.
-        config_path: Their configuration.
-        python: The interpreter that answers.
-        uid: A user who can ask, besides root, where no token is asked for.
-        token_file: The file with the token; None where none is asked for.
+        config_path: The configuration of the jobs.
+        python: The interpreter of the service.
+        uid: The user with access in addition to root, if no token is required.
+        token_file: The file with the token; None if no token is required.
     """
 
     listen: str
@@ -57,16 +57,16 @@ class HttpSocketConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSocketStatus:
-    """The HTTP interface as it is on this host.
+    """The installed HTTP interface of this host.
 
     Attributes:
-        scope: The machine's, or a user's.
-        config: As its units say; None where they cannot be read so.
+        scope: The scope of the units.
+        config: The configuration in the units; None if it cannot be parsed.
         jobs: The jobs that it serves.
-        current: The units are as this dify-job writes them.
-        edited: Units that install would refuse to change.
-        listening: Whether it listens; None where the manager cannot be asked.
-        enabled: It listens after a boot.
+        current: The units are identical to those of this dify-job.
+        edited: Units that install would not change.
+        listening: Whether the socket listens; None if the manager does not answer.
+        enabled: The socket listens after boot.
     """
 
     scope: Scope
@@ -79,10 +79,10 @@ class HttpSocketStatus:
 
 
 def address_of(listen: str) -> tuple[str, int]:
-    """Return address and port; 127.0.0.1 where only a port is given.
+    """Return address and port; the default address is 127.0.0.1.
 
     Raises:
-        JobError: It is no address and port (usage).
+        JobError: (usage) The text is no address and port.
     """
     found = _LISTEN.fullmatch(listen)
     try:
@@ -104,13 +104,13 @@ def render_http_socket(
     """Return socket and service.
 
     Args:
-        config: What they serve.
-        scope: The machine's, or a user's.
+        config: The HTTP interface.
+        scope: The scope of the units.
         version: The version of systemd.
         paths: The directories of the scope.
 
     Raises:
-        JobError: Everybody could ask, or the service could not read its token (config).
+        JobError: (config) Everybody would have access, or the service could not read its token.
     """
     address, port = address_of(config.listen)
     family = ipaddress.ip_address(address)
@@ -178,7 +178,7 @@ class HttpSocket:
         return render_http_socket(config, systemd.scope, systemd.version, systemd.paths)
 
     def desired(self, config: HttpSocketConfig | None) -> DesiredUnits:
-        """Return the units as they should be; None: removed, which ends a request under way."""
+        """Return the desired units; with None they are removed, which ends a request in progress."""
         return DesiredUnits(
             name=OWNER,
             all_paths=self._unit_files,
@@ -191,7 +191,7 @@ class HttpSocket:
         )
 
     def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
-        """Yield why the interface cannot be installed now; an address in use counts unless it is its own."""
+        """Yield why the interface cannot be installed now, for example because the address is in use."""
         if (why := self._manager.unavailable_reason()) is not None:
             yield JobError(
                 Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave out --http")
@@ -203,7 +203,7 @@ class HttpSocket:
                 yield error
 
     def _wait_until_free(self, listen: str) -> None:
-        """The old listener ends when nothing comes. Raises JobError for an address that another has."""
+        """Wait for the end of the old listener. Raises JobError if another program uses the address."""
         until = time.monotonic() + _LISTENER_TIMEOUT
         while not self._manager.properties_of([SOCKET])[SOCKET].active:
             try:
@@ -215,13 +215,13 @@ class HttpSocket:
                 time.sleep(0.2)
 
     def jobs(self) -> tuple[str, ...]:
-        """Return the jobs that the units name; none where the units are not managed."""
+        """Return the jobs that the units name; empty if the units are not managed."""
         seen = file_status(self._unit_files[1], OWNER)
         found = _JOBS.search(seen.text) if seen.header is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> HttpSocketStatus | None:
-        """Return the state of the interface; None where it is not installed."""
+        """Return the state of the interface; None if it is not installed."""
         seen = [file_status(path, OWNER) for path in self._unit_files]
         if not any(one.header for one in seen):
             return None
@@ -244,12 +244,12 @@ class HttpSocket:
     def _would_write(self, config: HttpSocketConfig) -> list[bytes]:
         try:
             return [artifact.text.encode() for artifact in self.render(config)]
-        except JobError:  # an edit that install would refuse
+        except JobError:  # an edit that install would reject
             return []
 
 
 def check_free(listen: str) -> None:
-    """Raise JobError (config) where systemd could not listen: it would give the reason to its log alone."""
+    """Raise JobError (config) if systemd could not listen, because systemd only logs the reason."""
     address, port = address_of(listen)
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -285,7 +285,7 @@ def _command(config: HttpSocketConfig) -> tuple[str, ...]:
 
 
 def _read_config(socket: str, service: str) -> HttpSocketConfig | None:
-    """Return the configuration from the text of its units; None where it cannot be read from them."""
+    """Parse the configuration in the text of the units; None if it cannot be parsed."""
     listen, start = _LISTENS.search(socket), _START.search(service)
     if listen is None or start is None:
         return None

@@ -31,12 +31,12 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """One job ready to be installed.
+    """One job that is ready to be installed.
 
     Attributes:
-        job: As it will be configured.
-        spec: What a scheduler needs of it.
-        managed_files: The files of the configuration that say so.
+        job: The job with its future configuration.
+        spec: The specification for the scheduler.
+        managed_files: The changes of managed configuration files.
     """
 
     job: Job
@@ -47,17 +47,17 @@ class PreparedJob:
 def prepare(
     config: Config, job: Job, flags: ScheduleConfig | None, run_as: str | None, scope: Scope
 ) -> PreparedJob:
-    """Return a job as install will leave it configured; nothing is written yet.
+    """Return a job with the configuration after install; nothing is written yet.
 
     Args:
         config: The configuration.
         job: One of its jobs.
-        flags: A schedule that replaces the job's own; None for that.
-        run_as: A user that replaces the job's own; None for that.
+        flags: A schedule that replaces the job's own, or None.
+        run_as: A user that replaces the job's own, or None.
         scope: The scope of the installed job.
 
     Raises:
-        JobError: Its key cannot be read, or a file of the configuration was edited by hand (config).
+        JobError: (config) The key cannot be read, or a managed file was edited by hand.
     """
     place = unit_config_path(config, scope)
     whole = config.path is None
@@ -69,7 +69,7 @@ def prepare(
         job = job._replace(key=job.key._replace(encrypted=job.key.encrypted.absolute()))
     elif job.key.file is not None:
         job = job._replace(key=job.key._replace(file=job.key.file.absolute()))
-    else:  # it is in this shell or in an env file, where no timer finds it
+    else:  # the key is in this shell or in an env file, which a timer cannot read
         stored = managed.key_file(place, job.name, key)
         files.append(stored)
         values["api_key_file"] = str(stored.path)
@@ -102,10 +102,10 @@ def plan_install(
     Args:
         scheduler: The scheduler to install with.
         ready: The jobs.
-        options: What the caller wants.
-        http: The HTTP interface to install, too.
-        remove: Jobs to uninstall in the same step.
-        remove_http: The HTTP interface of the scope is removed.
+        options: The options of the caller.
+        http: The HTTP interface to install, or None.
+        remove: Jobs to uninstall in the same plan.
+        remove_http: Remove the HTTP interface of the scope.
     """
     specs = [each.spec for each in ready]
     removed = [one.job for one in remove]
@@ -118,7 +118,7 @@ def plan_install(
         plan, errors = scheduler.plan_install(specs, options, removed), ()
     contents = [change for each in ready for change in each.managed_files]
     config_files = tuple(change for change in contents if change.before != change.after)
-    # Of what is removed these files go first: an interrupted uninstall is found by units or crontab lines.
+    # Configuration files are removed first: units or crontab lines show an interrupted uninstall.
     before = [change_files(files) for files in (config_files, _removed_files(remove)) if files]
     pins: list[Step] = []
     if scheduler.scope is Scope.USER:
@@ -137,7 +137,7 @@ def plan_install(
 
 
 def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, with_http: bool = False) -> Plan:
-    """Return the plan that removes jobs, with what install wrote next to their configuration.
+    """Return the plan that removes jobs and their managed configuration files.
 
     Args:
         scheduler: The scheduler that has them.
@@ -148,17 +148,17 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
 
 
 def apply_plan(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
-    """Make a plan and execute it, while no other install or uninstall of the scope does.
+    """Make a plan and execute it under the lock of the scope.
 
     Args:
         scheduler: The scheduler.
-        make_plan: Called again where something else changed the host meanwhile.
+        make_plan: Returns the plan; called again if the host changed meanwhile.
 
     Returns:
         The plan that was executed.
 
     Raises:
-        JobError: Refused or failed; then nothing was changed.
+        JobError: The plan was rejected or failed; nothing was changed.
     """
     with locked(scheduler.base):
         for _ in range(_TRIES):
@@ -180,12 +180,12 @@ def apply_plan(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
 
 
 def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> list[InstalledJob]:
-    """Return what was installed from a config, and is no longer in it.
+    """Return the jobs that were installed from a configuration and are no longer in it.
 
     Args:
-        scheduler: The scheduler that has it.
-        place: The path of the config.
-        configured: The jobs that are in it.
+        scheduler: The scheduler of the jobs.
+        place: The path of the configuration.
+        configured: The jobs in the configuration.
     """
     sources = scheduler.sources().items()
     left = [job for job, source in sources if source == str(place) and job not in configured]
@@ -196,7 +196,7 @@ def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> lis
 
 
 def removed_config_files(one: InstalledJob) -> list[Path]:
-    """Return the files next to the configuration of a job that are removed with it."""
+    """Return the managed configuration files that are removed with a job."""
     return [change.path for change in _removed_files([one]) if change.after is None]
 
 
@@ -211,7 +211,7 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
 
 
 def _pin(job: str) -> Step:
-    """Return the step that gives a user's job one state, which its runs and every shell find."""
+    """Return the step that pins the state directory of a user's job, independent of variables."""
 
     def do() -> None:
         try:
@@ -223,7 +223,7 @@ def _pin(job: str) -> Step:
 
 
 def _unpin(job: str) -> Step:
-    """Return the step after which the job's state is where the variables of its caller say."""
+    """Return the step that unpins the state directory of a job."""
     return Step("unpin the state", partial(unpin, job), partial(pin, job))
 
 
@@ -231,7 +231,7 @@ def _unpin(job: str) -> Step:
 
 
 def _override_errors(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
-    """Yield an error where a file of config.d that is read later sets other values than install would."""
+    """Yield an error if a file of config.d overrides values that install would write."""
     for each in ready:
         for file in each.managed_files:
             if file.path.parent.name != "config.d" or file.after is None:
@@ -267,7 +267,7 @@ def _overruling(file: FileChange, each: PreparedJob) -> Path | None:
             continue
         try:
             table = tomllib.loads(read_regular(later).decode()).get("jobs", {}).get(each.job.name, {})
-        except (OSError, ValueError, RecursionError):  # jobs that need it were refused before
+        except (OSError, ValueError, RecursionError):  # jobs that need it were rejected before
             continue
         other_schedule = table.keys() & SCHEDULE_KINDS and own.keys() & SCHEDULE_KINDS
         if other_schedule or any(table.get(key, value) != value for key, value in own.items()):
@@ -276,7 +276,7 @@ def _overruling(file: FileChange, each: PreparedJob) -> Path | None:
 
 
 def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterator[JobError]:
-    """Yield an error where another scheduler has a job, or the other scope one of the same config."""
+    """Yield an error if another scheduler, or the other scope with the same configuration, has a job."""
     places = {spec.job: str(spec.config_path) for spec in specs}
     for scope in Scope if places else ():
         same_scope = scope is scheduler.scope

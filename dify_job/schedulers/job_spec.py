@@ -1,4 +1,4 @@
-"""From a job to what a scheduler needs of it: names of units, command, times, and what it accesses."""
+"""The specification of a job for a scheduler: names of units, command, times and accessed paths."""
 
 import json
 import shlex
@@ -22,19 +22,19 @@ SYSTEM_UNITS = Path("/etc/systemd/system")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job as a scheduler needs it.
+    """The specification of one job for a scheduler.
 
     Attributes:
         timeout: Seconds.
         key_file: The file with the key.
         key_credential: The file with the key, encrypted by systemd-creds(1).
-        reads: Files that a run reads, the ca_file included.
+        reads: Files that a run reads, ca_file included.
         writes: Directories that a run writes to.
-        secrets: Files of notify and headers, by the name of the credential made of each.
+        secrets: Files of notify and headers by the name of their credentials.
         metrics_directory: The directory of the metrics file.
-        ca_file: The certificates that the job trusts.
-        notify: Who is notified, as JSON; empty where nobody is.
-        fingerprint: Of the config values that reach a file, so that an edited input needs no reinstall.
+        ca_file: The CA certificates of the job.
+        notify: The notify settings as JSON; empty without notifications.
+        fingerprint: The fingerprint of the values that reach installed files; other values need no reinstall.
     """
 
     job: str
@@ -55,12 +55,11 @@ class JobSpec:
     fingerprint: str = ""
 
     def command(self, *, if_due: bool = False) -> tuple[str, ...]:
-        """Return what the unit or crontab line starts: nothing but names; values stay in the config.
+        """Return the command of the unit or crontab line, with names only; values stay in the configuration.
 
         Args:
-            if_due: The crontab line ticks more often than the job runs. Under systemd `run` finds that out
-            itself: else the service would have to change with the timer, and two files never change at
-                once.
+            if_due: The crontab line fires more often than the job runs. Under systemd, `run` detects this
+                itself; otherwise service and timer would have to change at the same time.
         """
         due = ("--if-due",) if if_due else ()
         run = (
@@ -77,10 +76,10 @@ class JobSpec:
         return (str(self.python), *run)
 
     def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
-        """Return what OnFailure= of a unit starts.
+        """Return the command of the failure unit.
 
         Args:
-            unit: The unit.
+            unit: The unit that failed.
             user: It is a unit of the user manager.
         """
         scope = ("--user",) if user else ()
@@ -89,12 +88,12 @@ class JobSpec:
 
 
 def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobSpec:
-    """Return the description of a job.
+    """Return the specification of a job.
 
     Args:
         job: The job.
-        config_path: The config that its unit names.
-        python: The interpreter of its unit; this process's own where None.
+        config_path: The configuration that the unit names.
+        python: The interpreter of the unit; None for the interpreter of this process.
     """
     interpreter = python or Path(sys.executable)
     reads, metrics_directory = (
@@ -127,7 +126,7 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
 
 
 def program_of(text: str) -> Path | None:
-    """Return the interpreter that a service or crontab lines start; None where the text names none."""
+    """Return the interpreter in the text of a service or crontab lines, or None."""
     for line in text.splitlines():
         if line.startswith("ExecStart="):
             return Path(_first_word(line.removeprefix("ExecStart=")))
@@ -144,10 +143,10 @@ def _first_word(command: str) -> str:
 
 
 def check_user_name(spec: JobSpec) -> None:
-    """Refuse a run_as that would be something else than one name in a unit or crontab.
+    """Reject a run_as that a unit or crontab would not read as one user name.
 
     Raises:
-        JobError: It is none (config).
+        JobError: (config) The value is no user name.
     """
     try:
         user_name(spec.run_as or "root")
@@ -170,14 +169,14 @@ def unit_names(job: str) -> tuple[str, str]:
 def failure_unit_name(job: str) -> str:
     """Return the name of the unit that reports a failure of the job's service.
 
-    OnFailure= of the service names it as `dify-job-notify@%n.service`. It is a file of that instance alone,
-    with the credentials of the job. No job can have this name, because it contains an @.
+    OnFailure= of the service names it as `dify-job-notify@%n.service`. It is a file of one instance, with the
+    credentials of the job. No job can have this name, because it contains an @.
     """
     return f"dify-job-notify@dify-job-{job}.service.service"
 
 
 def job_of_unit(unit: str) -> str:
-    """Return the job that a service, timer or failure unit belongs to, by the unit's name."""
+    """Return the job of a service, timer or failure unit, by the name of the unit."""
     stem = unit.rpartition(".")[0]
     return stem.removeprefix("dify-job-").removeprefix("notify@dify-job-").removesuffix(".service")
 

@@ -1,6 +1,6 @@
-"""A job as a CronJob, for those who outgrow one machine: manifests for Kubernetes 1.29 and newer. Pure.
+"""A job as a CronJob: manifests for Kubernetes 1.29 and newer. Pure.
 
-What the Job controller does with an exit code is rendered from the same table as everything else.
+The rules for exit codes are rendered from the table of exit codes.
 """
 
 import hashlib
@@ -28,24 +28,24 @@ from .backend import RenderedFile
 KUSTOMIZATION_HEADER = "# Managed by dify-job"
 _NOTE = "render overwrites edits; keep changes in a patch of kustomize (docs/kubernetes.md)"
 _LAST_SUCCESS = re.compile(r"\{[{%][^}]*\blast_success\b")
-_MAX_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
+_MAX_NAME = 50  # a CronJob allows 52; the pod of an indexed Job adds `-0` to a host name of 63
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GRACE = 60  # seconds between the job's own deadline and the cluster's
 _RETRIES = 2
 _MIN_DEADLINE = 10  # the controller looks every 10 s (kubernetes.io, CronJob limitations)
-_NO_CATCH_UP = 60  # seconds of lateness that are no catching up
-_MAX_MISSED = 90  # at 100 missed starts the controller gives up
+_NO_CATCH_UP = 60  # seconds of permitted lateness without catch_up
+_MAX_MISSED = 90  # the controller gives up after 100 missed starts
 _MAX_CATCH_UP = 7 * 86400
-_MAX_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around it
+_MAX_CONFIG = 1024 * 1024 - 4096  # bytes: the limit of a ConfigMap, minus its metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Where the manifests go.
+    """The target cluster.
 
     Attributes:
         image: A container image with dify-job on its PATH.
-        namespace: Of the objects; None for kubectl's own.
+        namespace: The namespace of the objects; None for kubectl's default.
     """
 
     image: str
@@ -59,12 +59,12 @@ def render_manifests(
 
     Args:
         job: The job.
-        cluster: Where they go.
-        source: The config, for the first line.
-        now: From when the schedule is looked at, aware.
+        cluster: The target cluster.
+        source: The path of the configuration, for the header.
+        now: The current time, aware.
 
     Raises:
-        JobError: A cluster cannot do what the job asks for (rejected); the message names the way out.
+        JobError: (rejected) A cluster cannot run the job; the hint names the alternative.
     """
     _check_cluster(cluster)
     _check_nothing_local(job)
@@ -108,7 +108,7 @@ def render_manifests(
 
 
 def object_name(job: str) -> str:
-    """Return the name of a job's objects: RFC 1123, short enough for the pods, and no other job's."""
+    """Return the unique name of a job's objects: RFC 1123, short enough for the pods."""
     name = f"dify-job-{job}"
     if _LABEL.fullmatch(name) and len(name) <= _MAX_NAME:
         return name
@@ -117,14 +117,14 @@ def object_name(job: str) -> str:
 
 
 def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
-    """Return the five fields of a CronJob and their zone.
+    """Return the five fields of a CronJob and their time zone.
 
     Args:
         times: The job's schedule.
-        job: The job, by which intervals are spread over the hour.
+        job: The name of the job, which determines the minute of intervals.
 
     Raises:
-        JobError: One line cannot say it (rejected); the hint has what comes nearest.
+        JobError: (rejected) One line cannot express the schedule; the hint names the nearest that it can.
     """
     if times.every is not None:
         return _interval(times.every, job), "Etc/UTC"
@@ -146,12 +146,12 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
 
 
 def clock_warnings(times: ScheduleConfig, job: str, now: datetime) -> tuple[str, ...]:
-    """Return what the clock changes of the coming year do to a job in a cluster, a sentence each.
+    """Return the effects of the clock changes of the next year on a job in a cluster, a sentence each.
 
     Args:
-        times: The job's schedule, which cron_line takes.
-        job: The job.
-        now: From when changes are looked at, aware.
+        times: The job's schedule, which cron_line accepts.
+        job: The name of the job.
+        now: The start of the year, aware.
     """
     line, zone = cron_line(times, job)
     return upcoming.line_warnings(line, zone, now)
@@ -189,7 +189,7 @@ def _fields(expression: str) -> str:
             ),
         )
     days, weekdays = cron.days, cron.weekdays
-    if cron.either_day and (len(days) == 31 or len(weekdays) == 7):  # `1-31` or Monday is each day
+    if cron.either_day and (len(days) == 31 or len(weekdays) == 7):  # `1-31` or Monday is every day
         days, weekdays = tuple(range(1, 32)), tuple(range(7))
     numbers = (cron.minutes, cron.hours, days, cron.months, weekdays)
     return " ".join(
@@ -198,7 +198,7 @@ def _fields(expression: str) -> str:
 
 
 def _merged(lines: set[str], times: ScheduleConfig) -> str:
-    """Several lines as one, where they differ in one field alone."""
+    """Merge lines that differ in only one field to one line."""
     by_field = zip(*(line.split() for line in sorted(lines)), strict=True)
     columns = [list(dict.fromkeys(column)) for column in by_field]
     differ = [column for column in columns if len(column) > 1]
@@ -236,7 +236,7 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
 
 
 def _pod_schedule(times: ScheduleConfig, zone: str) -> dict[str, str]:
-    """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
+    """Return the pod's schedule settings: jitter, because a CronJob has none, and the zone of `today`."""
     jitter = {"jitter": timespan_text(times.jitter)} if times.jitter else {}
     day_of = times.timezone or (zone if times.calendar else None)
     return jitter | ({"timezone": day_of} if day_of is not None else {})
@@ -284,7 +284,7 @@ def _manifest(
 
 
 def kustomization(files: Iterable[str]) -> RenderedFile:
-    """Return the file by which `kubectl apply -k` takes a directory of manifests.
+    """Return the kustomization.yaml of a directory of manifests.
 
     Args:
         files: The names of the manifests in the directory.

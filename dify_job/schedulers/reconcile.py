@@ -1,6 +1,6 @@
-"""Bring a host to a desired state: plans, their execution with roll-back, and what makes them.
+"""Bring a host to a desired state: plans, their execution with roll-back, and backends.
 
-A plan is made without writing anything. `install` executes it; `--check` and `--diff` print its changes.
+Making a plan writes nothing. `install` executes it; `--check` and `--diff` print its changes.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from .systemctl import Manager
 
 
 class StalePlanError(Exception):
-    """Something else changed the host after it was observed, so the plan no longer fits."""
+    """The host changed after it was observed, so the plan is outdated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallOptions:
-    """What the caller of install wants.
+    """The options of install.
 
     Attributes:
-        start: True enables schedules that are paused, too. False leaves new jobs disabled. None enables what
-            is new and leaves the rest as it is.
+        start: True also enables paused schedules; False leaves new jobs disabled; None enables new jobs and
+            does not change others.
         overwrite_edits: Replace managed files that were edited by hand.
     """
 
@@ -40,15 +40,15 @@ class InstallOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallResult:
-    """What a plan does with one job.
+    """The result of a plan for one job.
 
     Attributes:
         job: The job's name.
         paths: The files that are written, or removed.
         changed: Whether the plan changes any of them.
         enabled: Whether the job's schedule starts runs when the plan is executed.
-        enable_commands: Commands that enable it where `dify-job resume` does not.
-        notes: What the caller should know.
+        enable_commands: Commands that enable the schedule if `dify-job resume` does not.
+        notes: Notes for the caller.
     """
 
     job: str
@@ -64,8 +64,8 @@ class UnitChange:
     """A change of a unit's activation.
 
     Attributes:
-        unit: Its name.
-        verb: Of systemctl, such as enable or start.
+        unit: The name of the unit.
+        verb: The verb of systemctl, such as enable or start.
     """
 
     unit: str
@@ -80,10 +80,11 @@ class Step:
     """One step of a plan.
 
     Attributes:
-        name: What is done.
-        do: Does it. Raises JobError or OSError.
-        undo: Takes back what was begun of it, after it or a later step failed. Raises the same.
-        changes: What a person sees differ afterwards; nothing for a step that merely serves others.
+        name: The name of the action.
+        do: Executes the step. Raises JobError or OSError.
+        undo: Reverts the step, even if incomplete, after it or a later step failed. Raises JobError or
+            OSError.
+        changes: The visible changes; empty for an auxiliary step.
     """
 
     name: str
@@ -94,13 +95,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What brings the host to the desired state.
+    """The steps that bring the host to the desired state.
 
     Attributes:
-        steps: In their order; none where the host is in that state already.
-        errors: Why it is not executed; the first is raised.
-        results: What it does with each job.
-        contents: Every file as it should be, for `--dry-run`.
+        steps: The steps in order; empty if the host is already in that state.
+        errors: The reasons against execution; the first is raised.
+        results: The result for each job.
+        contents: Every desired file, for `--dry-run`.
     """
 
     steps: tuple[Step, ...] = ()
@@ -109,7 +110,7 @@ class Plan:
     contents: tuple[FileChange, ...] = ()
 
     def changes(self) -> list[Change]:
-        """Return what differs between the host and the desired state, in the order of the steps."""
+        """Return the differences between the host and the desired state, in the order of the steps."""
         return [change for step in self.steps for change in step.changes]
 
     def changed_files(self) -> list[FileChange]:
@@ -123,14 +124,14 @@ class Plan:
 
 
 def execute(plan: Plan, place: Path) -> None:
-    """Execute all steps, or undo those that were begun, the last one first.
+    """Execute all steps; after an error, undo them in reverse order.
 
     Args:
-        plan: What to do.
-        place: Where the files are, for the hint about a disk that is full or read-only.
+        plan: The plan.
+        place: The directory of the files, for the hint about a full or read-only disk.
 
     Raises:
-        JobError: What prevents the plan; or what went wrong, after the roll-back.
+        JobError: The plan has an error, or a step failed and was rolled back.
         StalePlanError: The plan must be made again.
     """
     plan.check()
@@ -142,7 +143,7 @@ def execute(plan: Plan, place: Path) -> None:
     except BaseException as error:
         for step in reversed(begun):
             if step.undo is not None:
-                with contextlib.suppress(JobError, OSError):  # the others are undone all the same
+                with contextlib.suppress(JobError, OSError):  # the other steps are undone, too
                     step.undo()
         if not isinstance(error, OSError):
             raise
@@ -166,7 +167,7 @@ def change_files(files: Sequence[FileChange], manager: Manager | None = None) ->
 
     Args:
         files: The files.
-        manager: Of units: it must read them again after they are put back.
+        manager: The manager of units, which must reload them after a roll-back.
     """
     writer = FileTransaction()
 
@@ -183,8 +184,8 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
 
     Args:
         path: The file.
-        seen: What is there.
-        after: Its new content; None where it is removed.
+        seen: The current file.
+        after: The new content; None to remove the file.
     """
     return FileChange(path=path, before=None if seen.state is FileState.ABSENT else seen.content, after=after)
 
@@ -196,10 +197,10 @@ def replacement_errors(
 
     Args:
         path: The file.
-        seen: What is there.
+        seen: The current file.
         edited: The file, for the message about an edit.
-        hint: What a person does with an edit.
-        overwrite_edits: Edits are no reason.
+        hint: The fix for an edit.
+        overwrite_edits: Edits do not prevent a replacement.
     """
     if seen.is_foreign or seen.state is FileState.UNREADABLE:
         yield JobError(
@@ -221,13 +222,13 @@ class Backend(ABC):
     """One scheduler of the host, for one scope. Its methods raise JobError.
 
     Attributes:
-        name: As `--backend` takes it.
-        by_cron: Schedules are read as cron reads them.
-        version: Of systemd; None for cron.
+        name: The value of `--backend`.
+        by_cron: Schedules follow cron's rules.
+        version: The version of systemd; None for cron.
         key_by_manager: systemd reads the keys of jobs for their units.
-        scope: The machine's jobs, or the caller's.
-        base: Where the jobs have their state, and install has its lock.
-        manager: The service manager of the scope, which need not run.
+        scope: The scope.
+        base: The base directory of the jobs' state, with the lock of install.
+        manager: The service manager of the scope, which may not run.
     """
 
     name: str
@@ -243,7 +244,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def directory(self) -> Path:
-        """The directory of the files of jobs."""
+        """The directory of the jobs' files."""
 
     @abstractmethod
     def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
@@ -253,21 +254,21 @@ class Backend(ABC):
     def plan_install(
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
-        """Return the plan that installs jobs, and removes what is managed of others; no run starts by it.
+        """Return the plan that installs jobs and removes others; it starts no run.
 
         Args:
-            specs: The jobs.
-            options: What the caller wants.
+            specs: The jobs to install.
+            options: The options of install.
             remove: Jobs to uninstall.
         """
 
     @abstractmethod
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
-        """Return the plan that disables or enables schedules, across reboots; a run under way goes on.
+        """Return the plan that disables or enables schedules persistently; a run in progress continues.
 
         Args:
-            jobs: The jobs, which are installed.
-            paused: Whether their schedules are disabled.
+            jobs: The installed jobs.
+            paused: Whether to disable their schedules.
 
         Raises:
             JobError: A job is not installed (config).
@@ -275,16 +276,16 @@ class Backend(ABC):
 
     @abstractmethod
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """Return what is installed, by the headers of the files; all of it where no jobs are named."""
+        """Return the installed jobs by the headers of their files; all jobs without names."""
 
     def sources(self) -> dict[str, str]:
-        """Return each installed job and the config that it came from, by the headers alone."""
+        """Return each installed job and its configuration file, from the headers only."""
         return {one.job: one.source for one in self.status()}
 
     def limitations(self, _spec: JobSpec) -> tuple[str, ...]:
-        """Return what it cannot do for the job, and what is done instead."""
+        """Return the limitations of the scheduler for the job, with the alternatives."""
         return ()
 
     def starts_at_once(self, _spec: JobSpec) -> bool:
-        """Return whether its own command starts the job at once, whatever the time."""
+        """Return whether the scheduler's own command starts the job immediately."""
         return False

@@ -24,9 +24,9 @@ _PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,ActiveEnterTimestamp,"
     f"NextElapseUSecRealtime,{unit_result.PROPERTIES}"
 )
-_ANSWER_TIMEOUT = 8.0  # seconds for an answer that one can do without
+_ANSWER_TIMEOUT = 8.0  # seconds for an optional answer
 _OFFLINE_CHECKS = 250  # verify --recursive-errors=
-_MAX_UNITS = 5000  # names in one command line: 65 bytes each at most, of 2 MB
+_MAX_UNITS = 5000  # names in one command line of 2 MB, at most 65 bytes each
 
 
 @cache
@@ -34,7 +34,7 @@ def version() -> int | None:
     """Return the version of systemd on this machine, which need not be running.
 
     Returns:
-        None where there is none, or systemctl cannot be started.
+        None without systemd, or if systemctl cannot be started.
     """
     done = subprocesses.run(["systemctl", "--version"])
     first = re.match(r"systemd (\d+)", done.text)
@@ -42,7 +42,7 @@ def version() -> int | None:
 
 
 def version_for_units() -> int:
-    """Return the version to render units for: this machine's, or Debian 12's where it has none."""
+    """Return the version to render units for: this machine's, otherwise Debian 12's."""
     return version() or 252
 
 
@@ -56,8 +56,8 @@ class SystemdPaths:
     """Directories of one scope.
 
     Attributes:
-        units: Where its unit files are (systemd.unit(5)).
-        stamps: Where systemd notes when Persistent= timers elapsed last (systemd.timer(5)).
+        units: The directory of unit files (systemd.unit(5)).
+        stamps: The directory of the stamp files of Persistent= timers (systemd.timer(5)).
     """
 
     units: Path
@@ -65,7 +65,7 @@ class SystemdPaths:
 
     @classmethod
     def of(cls, scope: Scope) -> "SystemdPaths":
-        """Return the directories of a scope; a user's as its manager has them."""
+        """Return the directories of a scope; for a user, from the user manager."""
         usual = cls.usual(scope)
         searched = Manager(scope).unit_path() if scope is Scope.USER else ()
         own = [path for path in searched if path.name == "user" and not _is_shared(path)]
@@ -77,35 +77,35 @@ class SystemdPaths:
 
     @classmethod
     def usual(cls, scope: Scope) -> "SystemdPaths":
-        """Return the directories of a scope by this process's variables; no manager is asked."""
+        """Return the directories of a scope from the variables of this process, without the manager."""
         if scope is Scope.SYSTEM:
             return cls(job_spec.SYSTEM_UNITS, Path("/var/lib/systemd/timers"))
         return cls(job_spec.user_units(), data_home() / "systemd/timers")
 
 
 def _is_shared(path: Path) -> bool:
-    """Return whether a directory of the search path is the machine's, or is gone after a reboot."""
+    """Return whether a directory of the search path is shared or volatile."""
     return any(path.is_relative_to(top) for top in ("/etc", "/run", "/usr", "/lib"))
 
 
-# What each manager answered: it cannot change while this process lives, and each command asks several times.
+# Cached answers of the managers: they do not change, and each command needs them several times.
 _unit_paths: dict[tuple[object, ...], tuple[Path, ...]] = {}
 
 
 class Manager:
-    """One systemd manager: the system's or this user's. Its verbs raise JobError where systemctl fails."""
+    """One systemd manager: the system's or this user's. Its methods raise JobError if systemctl fails."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self._argv = ["systemctl", *scope.manager_options]
-        self.no_answer = ""  # why it gave no answer; it is not asked again for what one can do without
+        self.no_answer = ""  # why it did not answer; optional requests are then skipped
         own, given = Path(f"/run/user/{os.geteuid()}"), os.environ.get("XDG_RUNTIME_DIR")
-        # Without it, or with root's: ssh without PAM, su, cron.
+        # The variable is missing, or root's, under ssh without PAM, su and cron.
         self._runtime = Path(given) if given and (_is_own(Path(given)) or not _is_own(own)) else own
         self._environ = {"XDG_RUNTIME_DIR": str(self._runtime)} if scope is Scope.USER else {}
 
     def unavailable_reason(self) -> str | None:
-        """Return why the manager cannot be asked; None where it can."""
+        """Return why the manager does not answer; None if it does."""
         if not subprocesses.is_on_path("systemctl"):
             return msg("systemd is not installed")
         if not is_booted():
@@ -121,7 +121,7 @@ class Manager:
         return None
 
     def show(self, units: Sequence[str]) -> dict[str, Unit]:
-        """Return the properties of units, in one call; none where the manager cannot be asked.
+        """Return the properties of units with one call; empty if the manager does not answer.
 
         Args:
             units: Their names.
@@ -132,14 +132,14 @@ class Manager:
             return {}
 
     def properties_of(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
-        """Return the properties of units, for a caller that must know them.
+        """Return the properties of units, or raise an error.
 
         Args:
             units: Their names.
             limit: Seconds to wait for the answer.
 
         Raises:
-            JobError: There is no answer (cannot-write).
+            JobError: (cannot-write) The manager does not answer.
         """
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _MAX_UNITS):
@@ -152,13 +152,13 @@ class Manager:
                 for block in done.text.split("\n\n")
             ]
             answers = [Unit(properties) for properties in blocks if "Id" in properties]
-            if len(answers) != len(part):  # one each, in their order; the Id of an alias is another name
+            if len(answers) != len(part):  # one answer per unit, in order; an alias has another Id
                 raise self._failed("show", part, done, msg("systemd's answer is incomplete"))
             found |= zip(part, answers, strict=True)
         return found
 
     def unit_path(self) -> tuple[Path, ...]:
-        """Return the directories in which the manager looks for units; none where it cannot be asked."""
+        """Return the unit search path of the manager; empty if it does not answer."""
         manager = (
             self.scope,
             *(os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME")),
@@ -175,7 +175,7 @@ class Manager:
         return _unit_paths[manager]
 
     def variables(self, unit: str) -> set[str] | None:
-        """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
+        """Return the names of a service's variables; None if they come from files, or without an answer."""
         if self.no_answer:
             return None
         shown = self._run(
@@ -186,11 +186,11 @@ class Manager:
             return None
         try:
             return {pair.partition("=")[0] for pair in shlex.split(shown_values.get("Environment", ""))}
-        except ValueError:  # control characters in a value are quoted as in bash alone
+        except ValueError:  # values with control characters have bash quoting
             return None
 
     def reload(self) -> None:
-        """Let the manager read all units again."""
+        """Reload all units."""
         self._do("daemon-reload")
 
     def call(self, verb: str, units: Iterable[str], *flags: str) -> None:
@@ -228,7 +228,7 @@ class Manager:
         return done
 
     def _do(self, verb: str, *words: str) -> None:
-        # stop of a service waits for the run's own stop, which takes at most 20 s
+        # stopping a service waits for the stop of the run, which takes at most 20 s
         done = self._run("--no-ask-password", verb, *words, limit=120.0)
         if done.code != 0:
             raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
@@ -245,7 +245,7 @@ class Manager:
 
 
 def _has_no_listener(address: Path) -> bool:
-    """True where nobody listens any more: from 257 on the directory of a manager can outlive it."""
+    """Return True if no process listens: from 257 on, the directory of a manager can outlive it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         try:
             connection.connect(os.fspath(address))
@@ -264,22 +264,22 @@ def _is_own(directory: Path) -> bool:
 def verify(
     changed: Sequence[RenderedFile], together: Sequence[RenderedFile], scope: Scope, rendered_for: int
 ) -> bool:
-    """Let systemd read units.
+    """Check units with systemd-analyze.
 
-    verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250). Whether a schedule ever elapses is
-    asked of its preview; without systemd-analyze our own checks must do.
+    `verify` exits with 0 for a bad OnCalendar unless --recursive-errors=no (250). `calendar` shows whether a
+    schedule ever elapses. Without systemd-analyze, only dify-job's own checks apply.
 
     Args:
-        changed: The files that change.
-        together: All files that are read together.
+        changed: The changed files.
+        together: All files of the units.
         scope: The scope of the units.
-        rendered_for: The version of systemd that they are rendered for.
+        rendered_for: The version of systemd that the units are rendered for.
 
     Returns:
-        Whether systemd read them: containers and some distributions are without systemd-analyze.
+        Whether systemd-analyze exists; containers and some distributions lack it.
 
     Raises:
-        JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
+        JobError: (rejected) systemd reports an error; (cannot-write) there is no space for the files.
     """
     if not subprocesses.is_on_path("systemd-analyze"):
         return False
@@ -303,7 +303,7 @@ def verify(
         user = scope.manager_options
         environ = (
             {"XDG_RUNTIME_DIR": str(scratch)} if user else {}
-        )  # it must be set, be there a manager or not
+        )  # the variable must be set even without a manager
         strict = ["--recursive-errors=no"] if (version() or 0) >= _OFFLINE_CHECKS else []
         command = ["systemd-analyze", *user, "verify", "--man=no", *strict, *files]
         done = subprocesses.run(command, limit=300.0, environ=environ)

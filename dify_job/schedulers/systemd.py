@@ -1,4 +1,4 @@
-"""The systemd back end: the units of jobs as they are, and the plans that change them."""
+"""The systemd backend: the installed units of jobs, and the plans that change them."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enablin
 
 
 class Systemd(Backend):
-    """systemd, system or user scope."""
+    """The systemd backend in the system or user scope."""
 
     name = "systemd"
     version: int
 
     def __init__(self, scope: Scope, version: int | None = None, paths: SystemdPaths | None = None) -> None:
-        """Choose a manager.
+        """Create the backend.
 
         Args:
-            scope: The machine's manager, or the caller's.
-            version: Units are rendered for this version of systemd; None for this machine's.
-            paths: Directories of the scope; None for the real ones.
+            scope: The scope.
+            version: The version of systemd to render units for; None for this machine's.
+            paths: The directories of the scope; None for the default.
         """
         super().__init__(scope)
         self.version = version or systemctl.version_for_units()
@@ -43,7 +43,7 @@ class Systemd(Backend):
         return self.paths.units
 
     def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
-        """Return service and timer of a job, and the failure unit of one that notifies somebody."""
+        """Return service and timer of a job, and the failure unit of a job with notifications."""
         return units.render_units(spec, self.scope, self.version, self.paths.units)
 
     # Plans
@@ -57,11 +57,11 @@ class Systemd(Backend):
     ) -> Plan:
         """Return the plan that installs jobs and removes others, with one reload for all.
 
-        A run under way of a job that is removed is stopped, on the server too.
+        A run in progress of a removed job is stopped, in Dify too.
 
         Args:
-            specs: The jobs.
-            options: What the caller wants.
+            specs: The jobs to install.
+            options: The options of install.
             remove: Jobs to uninstall.
             http: The HTTP interface, to install or remove.
         """
@@ -95,7 +95,7 @@ class Systemd(Backend):
         return replace(plan, errors=errors, results=tuple(results))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
-        """Return the plan that disables or enables timers, now and at boot; a run under way goes on."""
+        """Return the plan that disables or enables timers, now and at boot; a run in progress continues."""
         activation = Activation.DISABLED if paused else Activation.ENABLED
         plan = self.plan(
             [replace(self._absent(job), files=None, activation=activation, catch_up=True) for job in jobs]
@@ -106,7 +106,7 @@ class Systemd(Backend):
         """Observe the units of the scope and compare them with the desired ones.
 
         Args:
-            desired: What should be.
+            desired: The desired units.
             overwrite_edits: Replace managed files that were edited by hand.
         """
         return unit_plan.plan_units(desired, self._observe(desired), overwrite_edits=overwrite_edits)
@@ -162,22 +162,22 @@ class Systemd(Backend):
     # Status
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """Return what is installed, by the headers; how it does, from the manager if that can be asked."""
+        """Return the installed jobs by their headers, with their states if the manager answers."""
         seen = self._managed(set(jobs) if jobs is not None else None)
         names = [name for job in seen for name in unit_names(job)]
         shown = {} if self.manager.unavailable_reason() else self.manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
 
     def sources(self) -> dict[str, str]:
-        """Return each installed job and the config that it came from, by the headers alone."""
+        """Return each installed job and its configuration file, from the headers only."""
         return {job: _header_of(job, seen).source for job, seen in self._managed(None).items()}
 
     def limitations(self, spec: JobSpec) -> tuple[str, ...]:
-        """Return what this version cannot do for the job, and what is done instead."""
+        """Return the limitations of this version for the job, with the alternatives."""
         return units.limitations(spec, self.scope, self.version)
 
     def starts_at_once(self, spec: JobSpec) -> bool:
-        """Return False where the unit takes `systemctl start` for the timer, and may hold the run back."""
+        """Return False if the unit may skip a run of `systemctl start`, like one of the timer."""
         return units.knows_timer_starts(spec, self.version) or not units.may_skip_start(spec)
 
     def _managed(self, jobs: set[str] | None) -> dict[str, dict[Path, FileStatus]]:

@@ -1,8 +1,8 @@
-"""The plan for systemd units: which files and activations differ, and in which order they change. Pure.
+"""The plan for systemd units: the differences in files and activations, and the order of changes. Pure.
 
-The order is measured so that no run is ever started: a timer is stopped before its file changes, the manager
-reads the units once, the stamp of a Persistent= timer is set to now, and the timer is started again, never
-restarted (systemd#31231, #14899, #16186).
+The order never starts a run, as measurements showed: a timer is stopped before its file changes, the manager
+reloads once, the stamp of a Persistent= timer is set to now, and the timer is started, never restarted
+(systemd#31231, #14899, #16186).
 """
 
 import contextlib
@@ -35,27 +35,26 @@ from .systemctl import Manager
 
 
 class Activation(StrEnum):
-    """Whether the trigger of units, a timer or socket, is enabled and started."""
+    """The desired activation of a trigger, which is a timer or socket."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
-    NEW = "enabled if new"  # else as it is
+    NEW = "enabled if new"  # otherwise unchanged
     UNCHANGED = "as it is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredUnits:
-    """The units of one job, or of the HTTP interface, as they should be.
+    """The desired units of one job or of the HTTP interface.
 
     Attributes:
-        name: The job, or "http", which the headers of the files name.
-        all_paths: Every path that a unit of it can have, in the order in which they are removed.
-        files: The units that should exist; none where they should all be removed; None where they stay as
-            they are, whatever is in them.
-        trigger: Name of the unit that starts the others.
-        activation: Whether the trigger is enabled.
-        catch_up: It is a Persistent= timer.
-        before_start: What is done before the files change, such as a look whether a port is free.
+        name: The name of the job, or "http", as in the headers of the files.
+        all_paths: Every possible path of its units, in the order of removal.
+        files: The desired files; empty to remove all units; None to leave the files unchanged.
+        trigger: The name of the unit that starts the others.
+        activation: The desired activation of the trigger.
+        catch_up: The trigger is a Persistent= timer.
+        before_start: The action before the files change, for example a check for a free port.
     """
 
     name: str
@@ -69,7 +68,7 @@ class DesiredUnits:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What an interrupted install still had to do.
+    """The remaining work of an interrupted install.
 
     Attributes:
         enable: Triggers to enable, and to start.
@@ -80,13 +79,13 @@ class Pending:
     start: frozenset[str] = frozenset()
 
     def without(self, names: Iterable[str]) -> "Pending":
-        """Return what is left when these triggers are as they should be."""
+        """Return the remaining work after these triggers are done."""
         settled = frozenset(names)
         return Pending(self.enable - settled, self.start - settled)
 
     @classmethod
     def read(cls, base: Path) -> "Pending":
-        """Return the durable record of a scope; an empty one where there is none that can be read."""
+        """Return the stored record of a scope; an empty one without a readable record."""
         try:
             record = json.loads(read_regular(base / _RECORD))
             return cls(frozenset(map(str, record["enable"])), frozenset(map(str, record["start"])))
@@ -94,7 +93,7 @@ class Pending:
             return cls()
 
     def write(self, base: Path) -> None:
-        """Replace the record; an empty one is removed. Raises OSError."""
+        """Write the record, or remove an empty one. Raises OSError."""
         path = base / _RECORD
         FileTransaction().clear([path])
         if self == Pending():
@@ -109,19 +108,19 @@ _RECORD = "install-unfinished.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedUnits:
-    """The units of a scope as they are.
+    """The observed units of a scope.
 
     Attributes:
-        manager: The scope's manager.
-        running: It can be asked.
-        base: Where the record of an interrupted install is.
-        files: What is at each place.
-        units: What the manager knows of each unit.
-        enabled: Triggers that are started at boot.
+        manager: The manager of the scope.
+        running: The manager answers.
+        base: The directory of the record of an interrupted install.
+        files: The file at each path.
+        units: The manager's properties of each unit.
+        enabled: Triggers that start at boot.
         pending: The record of an interrupted install.
         foreign: Units of the same names in other directories, by name.
-        drop_ins: Directories of drop-ins, and whether there are any in it.
-        stamps: Directory of the stamps of Persistent= timers.
+        drop_ins: Directories of drop-ins, and whether they contain any.
+        stamps: The directory of the stamp files of Persistent= timers.
     """
 
     manager: Manager
@@ -136,35 +135,35 @@ class ObservedUnits:
     stamps: Path = Path("/var/lib/systemd/timers")
 
     def unit(self, name: str) -> Unit:
-        """Return what the manager knows of a unit."""
+        """Return the manager's properties of a unit."""
         return self.units.get(name, Unit({}))
 
     def is_active(self, trigger: str) -> bool:
-        """Return whether a trigger waits; where no manager runs, whether it will after a boot."""
+        """Return whether a trigger is active; without a manager, whether it will be after boot."""
         return self.unit(trigger).active if self.running else trigger in self.enabled
 
     def is_enabled(self, trigger: str) -> bool:
-        """Return whether a trigger is started at boot."""
+        """Return whether a trigger starts at boot."""
         return trigger in self.enabled or self.unit(trigger).enabled
 
     def file_status(self, path: Path) -> FileStatus:
-        """Return what is at a place."""
+        """Return the file at a path."""
         return self.files.get(path, ABSENT)
 
     def stamp(self, timer: str) -> Path:
-        """Return the file that has the time of a Persistent= timer's last elapse."""
+        """Return the stamp file of a Persistent= timer."""
         return self.stamps / f"stamp-{timer}"
 
 
 @dataclass(slots=True)
 class _Work:
-    """What is to be done with all units together, by names.
+    """The work for all units, by names.
 
     Attributes:
-        unread: Units that the manager has not read since they changed.
+        unread: Changed units that the manager has not reloaded.
         interrupt: Active triggers that are stopped while their files change (systemd#14899).
         catch_up: Persistent= timers.
-        wanted: Triggers to be enabled, also where the link is there already.
+        wanted: Triggers to enable, even if the link exists.
     """
 
     files: list[FileChange] = field(default_factory=list)
@@ -189,8 +188,8 @@ def plan_units(
     """Compare desired with observed units.
 
     Args:
-        desired: What should be; units that are not named stay as they are.
-        observed: What is.
+        desired: The desired units; other units do not change.
+        observed: The observed units.
         overwrite_edits: Replace managed files that were edited by hand.
 
     Returns:
@@ -211,9 +210,9 @@ def plan_units(
 
 
 def _ordered(work: _Work, observed: ObservedUnits, desired: Sequence[DesiredUnits]) -> Iterator[Step]:
-    """Yield the steps in the order that starts no run."""
+    """Yield the steps in an order that starts no run."""
     manager = observed.manager
-    # Of what is disabled or removed an interrupted install counts no more.
+    # Disabled or removed units are no longer part of an interrupted install.
     before = observed.pending.without(
         desired_units.trigger
         for desired_units in desired
@@ -274,7 +273,7 @@ def _record(base: Path, before: Pending, after: Pending) -> Step:
 
 
 def _start(observed: ObservedUnits, names: Iterable[str], stamped: Iterable[str]) -> None:
-    """Start triggers, never restart; stamped: timers that have then missed nothing (systemd.timer(5))."""
+    """Start triggers, never restart. stamped: timers with stamps set to now (systemd.timer(5))."""
     for name in names:
         if name in stamped and name.endswith(".timer"):
             with contextlib.suppress(OSError):
@@ -300,7 +299,7 @@ def _start_and_check(observed: ObservedUnits, names: Sequence[str], stamped: Ite
 
 
 def _remove_paths(paths: Iterable[Path]) -> Step:
-    """Return the step that removes links and stamps, and directories of drop-ins where these are empty."""
+    """Return the step that removes links, stamps and empty directories of drop-ins."""
     restore = contextlib.ExitStack()
 
     def do() -> None:
@@ -313,7 +312,7 @@ def _remove_paths(paths: Iterable[Path]) -> Step:
                 with contextlib.suppress(OSError):
                     path.rmdir()
                     restore.callback(path.mkdir)
-            elif path.exists():  # a stamp is empty, and its time counts
+            elif path.exists():  # a stamp is an empty file with a modification time
                 observed = path.stat()
                 path.unlink()
                 restore.callback(os.utime, path, ns=(observed.st_atime_ns, observed.st_mtime_ns))
@@ -323,7 +322,7 @@ def _remove_paths(paths: Iterable[Path]) -> Step:
 
 
 def _reset_failed(manager: Manager, names: Sequence[str]) -> None:
-    """Let the manager forget units without files (systemctl(1), reset-failed)."""
+    """Make the manager unload units without files (systemctl(1), reset-failed)."""
     left = manager.show(names)
     manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
 
@@ -332,7 +331,7 @@ def _compare(
     desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, *, overwrite_edits: bool
 ) -> InstallResult:
     paths = tuple(file.path for file in desired_units.files or ())
-    # The administrator may mask the failure unit, and the job itself goes on.
+    # The job works even if the administrator masked the failure unit.
     optional = {path for path in paths[2:] if observed.file_status(path).state is FileState.MASKED}
     files = [file for file in desired_units.files or () if file.path not in optional]
     if any(
@@ -387,7 +386,7 @@ def _compare(
 def _activate(
     desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, *, new: bool, touched: bool
 ) -> bool:
-    """Collect what is done with the trigger, and return whether it waits afterwards."""
+    """Add the work for the trigger, and return whether it is active afterwards."""
     name, active, enabled = (
         desired_units.trigger,
         observed.is_active(desired_units.trigger),
@@ -413,7 +412,7 @@ def _activate(
 def _masked(
     desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, paths: tuple[Path, ...]
 ) -> InstallResult:
-    """Leave units alone that the administrator masked."""
+    """Return the result for masked units, which do not change."""
     commands = unmask_commands(desired_units.trigger, desired_units.name, observed.manager.scope)
     shown = join(" && ", commands)
     if desired_units.files is None and desired_units.activation is Activation.ENABLED:
@@ -427,7 +426,7 @@ def _masked(
 
 
 def _remove(desired_units: DesiredUnits, observed: ObservedUnits, work: _Work) -> InstallResult:
-    """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
+    """Add the work that removes the units. Files are last, because they show an interrupted uninstall."""
     managed = [path for path in desired_units.all_paths if observed.file_status(path).is_managed]
     notes = [
         msg("{path} was not removed, because dify-job did not write it", path=path)
@@ -463,7 +462,7 @@ def _remove(desired_units: DesiredUnits, observed: ObservedUnits, work: _Work) -
 
 
 def enabling_link(trigger: Path) -> Path:
-    """Return the link by which a timer or socket is started at boot."""
+    """Return the link that starts a timer or socket at boot."""
     return trigger.parent / f"{trigger.suffix.removeprefix('.')}s.target.wants" / trigger.name
 
 
@@ -472,7 +471,7 @@ def _change(observed: ObservedUnits, file: RenderedFile) -> FileChange:
 
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
-    """Return the commands that let a masked unit of a job be installed and enabled again.
+    """Return the commands that unmask, install and enable a unit of a job.
 
     Args:
         unit: The masked unit.

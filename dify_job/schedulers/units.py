@@ -26,7 +26,7 @@ _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
 def key_by_manager(scope: Scope, version: int) -> bool:
-    """Return whether systemd reads the key for the unit; else a dynamic user could not have it.
+    """Return whether systemd reads the key for the unit, which a dynamic user needs.
 
     Args:
         scope: The scope of the unit.
@@ -36,7 +36,7 @@ def key_by_manager(scope: Scope, version: int) -> bool:
 
 
 def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
-    """Return service and timer, and the failure unit of a job that notifies somebody.
+    """Return service and timer, and the failure unit of a job with notifications.
 
     Args:
         plan: The job.
@@ -45,7 +45,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
         directory: The directory of the units.
 
     Raises:
-        JobError: systemd of that version cannot run the job (config, rejected).
+        JobError: (config, rejected) This version of systemd cannot run the job.
     """
     _check_version(plan, scope, version)
     check_user_name(plan)
@@ -109,7 +109,7 @@ def _check_version(plan: JobSpec, scope: Scope, version: int) -> None:
 
 
 def _start(plan: JobSpec, version: int) -> dict[str, object]:
-    """What is started, and what its exit codes mean."""
+    """Return the template values of the command and its exit codes."""
     final = (
         row.code for row in TABLE if row.code and row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
     )
@@ -123,7 +123,7 @@ def _start(plan: JobSpec, version: int) -> dict[str, object]:
 
 
 def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
-    """What systemd reads for the unit: the key, plain or encrypted, and the files of notify."""
+    """Return the template values of credentials: the key, plain or encrypted, and the files of notify."""
     plain = plan.key_file is not None and version >= _CREDENTIALS_SINCE
     secrets = plan.secrets if key_by_manager(scope, version) else ()
     return {
@@ -134,7 +134,7 @@ def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
 
 
 def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
-    """Who it runs as, and which paths it can reach."""
+    """Return the template values of user and accessible paths."""
     touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
     closed = "read-only" if any(map(in_home, touched)) else "yes"
     return {
@@ -148,13 +148,13 @@ def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
 
 
 def _dynamic_user(job: str) -> str:
-    """The user that a job and its handler share, and with it the state."""
+    """Return the dynamic user that a job and its failure unit share, and with it the state."""
     name = f"dify-job-{job}"
     return name if len(name) <= _MAX_USER else f"dify-job-{fingerprint(job)}"
 
 
 def knows_timer_starts(plan: JobSpec, version: int) -> bool:
-    """Return whether starts by the timer can be held back, and the unit knows them from starts by hand.
+    """Return whether a start can be skipped, and the unit can distinguish timer starts from manual starts.
 
     Args:
         plan: The job.
@@ -164,12 +164,12 @@ def knows_timer_starts(plan: JobSpec, version: int) -> bool:
 
 
 def may_skip_start(plan: JobSpec) -> bool:
-    """Return whether a start is not always a run: by max_late, or as not due."""
+    """Return whether a start can be skipped, by max_late or as not due."""
     return plan.schedule.max_late is not None or schedule_lines.systemd_lines(plan.schedule).if_due
 
 
 def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
-    """Return what systemd cannot do for a job, and what is done instead, a sentence each.
+    """Return the limitations of systemd for a job with the alternatives, a sentence each.
 
     Args:
         plan: The job.
@@ -207,7 +207,7 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
 
 
 def _command(words: Sequence[str]) -> str:
-    """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
+    """Return the value of ExecStart=; a dollar in the first word is literal (systemd.service(5))."""
     program, *arguments = words
     if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
         raise _not_in_unit(
@@ -218,10 +218,10 @@ def _command(words: Sequence[str]) -> str:
 
 
 def quoted(word: str) -> str:
-    """Return an argument for ExecStart=, in which nothing is special to systemd.
+    """Return an argument for ExecStart= with special characters escaped.
 
     Raises:
-        JobError: It is not UTF-8, or has a NUL (config).
+        JobError: (config) The argument is not UTF-8, or contains NUL.
     """
     try:
         word.encode()
@@ -240,10 +240,10 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "
 
 
 def path_value(path: Path | None) -> str:
-    """Return a path as a setting of its own, where only specifiers are special; empty for None.
+    """Return a path as the value of a setting, with specifiers escaped; empty for None.
 
     Raises:
-        JobError: It has a character that ends or splits the setting (config).
+        JobError: (config) The path has a character that ends or splits the setting.
     """
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
@@ -254,7 +254,7 @@ def path_value(path: Path | None) -> str:
 
 
 def free_text(text: str) -> str:
-    """Return words for a setting that takes the rest of the line."""
+    """Return text for a setting whose value is the rest of the line."""
     return " ".join(text.split()).replace("%", "%%").rstrip("\\")
 
 
