@@ -74,9 +74,8 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
         f"! the configuration has an error: the configuration file {BROKEN} is not TOML"
         in seen.stdout.replace("\n  ", " ")
     )
-    assert any(
-        line.startswith("10 jobs: 2 failing, 2 with problems, 1 running, 4 ok, 1 paused") for line in lines
-    )
+    [totals] = [line for line in lines if line.startswith("10 jobs: ")]
+    assert totals.startswith("10 jobs: 2 failing, 2 with problems, 1 running, 4 ok, 1 paused"), seen.stdout
     order = [line.split()[1] for line in lines if line[:2] in ("✗ ", "! ", "> ", "- ")][1:]
     assert order == ["daily-report", "invoices", "crawl", "translate-mails", "summaries", "paused"]
     below = {line.split()[1]: lines[at + 1 :] for at, line in enumerate(lines) if line[:2] in ("✗ ", "! ")}
