@@ -199,7 +199,8 @@ def _prompt_for_base_url(default: str) -> str:
         try:
             return str(readers.base_url(prompt(msg("Dify's address"), default)))
         except ValueError as error:
-            echo_err(msg("  {message}", message=with_setting(error, msg("the address"))))
+            wrong = with_setting(error, msg("the address"))
+            echo_err(msg("  {message}", message=wrong))
 
 
 def _default_of(place: _Target) -> str | None:

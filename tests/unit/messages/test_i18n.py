@@ -1,5 +1,6 @@
 """Translation: each message has a translation, and nothing else is translated."""
 
+import ast
 import copy
 import json
 import os
@@ -49,6 +50,18 @@ def extracted(tmp_path: Path) -> set[str]:
 
 def test_catalogue_has_exactly_the_messages_of_the_code(tmp_path: Path) -> None:
     assert {str(message.id) for message in CATALOGUE if message.id} == extracted(tmp_path), "make messages"
+
+
+def test_extraction_finds_each_msg_call() -> None:
+    """Babel does not see a msg() inside another call inside a msg()."""
+    calls = (
+        node
+        for path in (ROOT / "dify_job").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "msg"
+    )
+    literals = {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}
+    assert sorted(literals - {message.id for message in CATALOGUE}) == []
 
 
 def test_every_message_has_a_valid_translation() -> None:
