@@ -432,7 +432,7 @@ SETTINGS = (
         "every",
         positive_timespan,
         "time span",
-        ("Run each `2h`, `30min`, `1d`. One that does not divide a day ticks more often and runs when due."),
+        ("Run each `2h`, `30min`, `1d`. One that does not divide a day fires more often and runs when due."),
         write=timespan_text,
         one_of="schedule",
         installed=_same,

@@ -1,4 +1,4 @@
-"""Where jobs have their state: one place, whatever the variables of the process that asks say."""
+"""The state directories of jobs, independent of the variables of the calling process."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ _PINNED = "installed"
 
 
 def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BASE/JOB: systemd's StateDirectory, the system's BASE for root and system jobs, else the user's.
+    """Return BASE/JOB, with the system's BASE for root and system jobs, otherwise the user's.
 
-    A system job under its `run_as` user from cron is known by its config, which is root's, and by the
-    directory that install made for it.
+    A system job that cron starts as its `run_as` user is recognised by its configuration, which belongs to
+    root, and by the directory that install created.
 
     Args:
         job: The job's name.
-        config_path: The configuration that it comes from.
+        config_path: The path of the configuration.
         environ: The variables of the caller.
     """
     given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -32,10 +32,10 @@ def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] 
 
 
 def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where an installed job of a user has its state, if not where the caller's variables say.
+    """Return the pinned state directory of a user's job if the caller's variables select another one.
 
-    A unit or crontab entry has neither the XDG_STATE_HOME nor the HOME of the shell that asks, so what
-    install pinned below the plain home directory wins.
+    A unit or crontab entry has neither the XDG_STATE_HOME nor the HOME of the caller's shell, so the
+    directory that install pinned below the home directory has priority.
 
     Args:
         job: The job's name.
@@ -52,7 +52,7 @@ def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path 
 
 
 def _plain_bases() -> list[Path]:
-    """Return the bases without XDG_STATE_HOME: below HOME, and below the home of the account."""
+    """Return the base directories without XDG_STATE_HOME: below HOME, and below the home of the account."""
     homes = [user.state_home({})]
     if (account := user.account_home()) is not None:
         homes.append(account / ".local/state")
@@ -67,13 +67,13 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def pin(job: str) -> None:
-    """Let an installed job of this user have one state, whatever variables the process that asks has.
+    """Pin the state directory of a user's installed job, so that it is independent of variables.
 
-    The place that XDG_STATE_HOME names, the one below HOME and the one below the account's home become the
-    same directory, with a mark in it.
+    The directories by XDG_STATE_HOME, below HOME and below the account's home become the same directory,
+    which contains a marker file.
 
     Raises:
-        OSError: The directory cannot be made.
+        OSError: The directory cannot be created.
     """
     if os.geteuid() == 0:
         return
@@ -84,18 +84,18 @@ def pin(job: str) -> None:
     (real / _PINNED).touch()
     for place in (own, *others):
         if not os.path.lexists(place):
-            with contextlib.suppress(OSError):  # an account's home need not be there
+            with contextlib.suppress(OSError):  # an account's home may not exist
                 make_base(place.parent)
                 place.symlink_to(real)
 
 
 def is_pinned(job: str) -> bool:
-    """Return whether a job of this user is marked as installed."""
+    """Return whether the state directory of a job of this user is pinned."""
     return any((base / job / _PINNED).exists() for base in _plain_bases())
 
 
 def unpin(job: str) -> None:
-    """Let a job that is no longer installed follow the variables of its caller again."""
+    """Unpin the state directory of a job that is no longer installed."""
     if os.geteuid() != 0:
         for base in _plain_bases():
             with contextlib.suppress(OSError):
@@ -103,11 +103,11 @@ def unpin(job: str) -> None:
 
 
 def directories_of(job: str, base: Path) -> list[Path]:
-    """Return every place at which a job has state: below a base, and where its state was pinned.
+    """Return all state directories of a job: below a base, and the pinned one.
 
     Args:
         job: The job's name.
-        base: Of its scope.
+        base: The base directory of its scope.
     """
     bases = [base] if base == SYSTEM_BASE or os.geteuid() == 0 else [base, *_plain_bases()]
     found = [path for one in bases for path in (one / job, private_of(one) / job)]
@@ -116,10 +116,10 @@ def directories_of(job: str, base: Path) -> list[Path]:
 
 
 def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BASE of a scope: the machine's jobs, or the user's own.
+    """Return the base directory of a scope.
 
     Args:
-        system: True for the scope of the machine.
+        system: True for the system scope.
         environ: The variables of the caller.
     """
     if system:
@@ -128,14 +128,14 @@ def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def make_base(base: Path) -> None:
-    """Make BASE with its parents.
+    """Create the base directory with its parents.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     if not base.is_dir():
         base.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:  # units of other users must get through, whatever root's umask
+        if os.geteuid() == 0:  # units of other users need access, independent of root's umask
             base.chmod(0o755)
 
 
@@ -147,12 +147,12 @@ def _is_roots(path: Path | None) -> bool:
 
 
 def private_of(base: Path) -> Path:
-    """Return where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
+    """Return the directory with the state of dynamic users (systemd.exec(5), DynamicUser=)."""
     return base.parent / "private" / base.name
 
 
 def link_to_private(directory: Path) -> None:
-    """Put back systemd's link where somebody removed it: a directory in its place fails the unit with 238."""
+    """Restore systemd's link if it was removed; with a directory in its place, the unit fails with 238."""
     if directory.parent == SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
         private = private_of(directory.parent) / directory.name
         if private.is_dir() and not directory.exists():

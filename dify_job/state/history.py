@@ -1,4 +1,4 @@
-"""Past runs of a job, read from its state directory; nothing is locked or written there."""
+"""Past runs of a job, from its state directory. Nothing is locked or written."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ..messages.stored import as_data, from_data
 from ..system.json_text import loads_answer
 from .reader import read_state_file
 
-_SCHEMA = 1  # of what a run prints and stores
+_SCHEMA = 1  # of the output and the records of runs
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -22,18 +22,19 @@ class RunRecord(NamedTuple):
     """One line of the history.
 
     Attributes:
-        call_time: When it began, RFC 3339.
-        outcome: A word of the exit table, or killed, crashed or not-started as the service manager says.
-        exit_code: None for a killed process.
-        message: What happened, in English.
-        duration: Seconds.
-        hint: What fixes it, in English.
-        failed_node: Title, type and error of the node at which it failed or was stopped, where it is known.
+        call_time: The start, RFC 3339.
+        outcome: The outcome in the table of exit codes, or killed, crashed or not-started by the service
+            manager.
+        exit_code: The exit code; None for a killed process.
+        message: The description in English.
+        duration: The duration in seconds.
+        hint: The fix in English.
+        failed_node: Title, type and error of the node at which the run failed or was stopped, if known.
         message_data: Template and values of the message; None in a record of an older version.
-        hint_data: The same of the hint.
-        job: Its name; empty in the record of a start that left none itself.
-        status: As Dify names it.
-        elapsed_time: Seconds, as Dify counts them.
+        hint_data: Template and values of the hint; None in a record of an older version.
+        job: The name of the job; empty in a record that the run itself did not store.
+        status: The status in Dify.
+        elapsed_time: The duration in Dify, in seconds.
     """
 
     call_time: str
@@ -56,10 +57,10 @@ class RunRecord(NamedTuple):
 
     @classmethod
     def of(cls, record: Any) -> "RunRecord":
-        """Read a record.
+        """Parse a record.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The data are no record.
         """
         if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
             raise ValueError(msg("this is not the record of a run"))
@@ -86,7 +87,7 @@ class RunRecord(NamedTuple):
     def as_record(self) -> dict[str, Any]:
         """Return the line of the history.
 
-        Message and hint stand there as data, too, so that they can be shown in each reader's language.
+        The line also has message and hint as data, so that each reader can see them in the own language.
         """
         return {
             "success": self.exit_code == 0,
@@ -112,27 +113,27 @@ class RunRecord(NamedTuple):
 
     @property
     def message_text(self) -> str:
-        """The message for a person: it can be translated, unless an older version wrote the record."""
+        """The message, which can be translated unless an older version wrote the record."""
         return from_data(self.message, self.message_data)
 
     @property
     def hint_text(self) -> str | None:
-        """The hint for a person, or None."""
+        """The hint, or None."""
         return self.hint and from_data(self.hint, self.hint_data)
 
     @property
     def skipped(self) -> bool:
-        """True where nothing was started, as asked."""
+        """True if the run was skipped as configured."""
         return self.outcome == Outcome.SKIPPED
 
     @property
     def succeeded(self) -> bool:
-        """True for exit status 0 of a run that took place."""
+        """True for exit status 0 of a run that was not skipped."""
         return self.exit_code == 0 and not self.skipped
 
     @property
     def began(self) -> datetime | None:
-        """When it began, aware; None where the record does not say."""
+        """The start, aware; None if the record has none."""
         try:
             at = datetime.fromisoformat(self.call_time)
             return at if at.tzinfo else at.astimezone()
@@ -144,9 +145,9 @@ class Summary(NamedTuple):
     """Figures of a history.
 
     Attributes:
-        last_success: When the last run that succeeded began.
-        failures_in_a_row: Up to now.
-        mean_duration: Seconds, of runs that succeeded.
+        last_success: The start of the last successful run.
+        failures_in_a_row: The number of consecutive failures up to now.
+        mean_duration: The mean duration of successful runs in seconds.
     """
 
     last_success: str | None = None
@@ -155,12 +156,12 @@ class Summary(NamedTuple):
 
 
 def read_history(directory: Path) -> tuple[RunRecord, ...]:
-    """Return all runs on record, in the order in which they began; a damaged line is passed over.
+    """Return all recorded runs in the order of their starts; damaged lines are ignored.
 
-    A run that a later process settled has its record after those of later runs.
+    In the file, the record of a run that a later process settled follows those of later runs.
 
     Raises:
-        OSError: The file is there and cannot be read.
+        OSError: The file exists and cannot be read.
     """
     try:
         content = read_state_file(directory / "history.jsonl")
@@ -174,7 +175,7 @@ def read_history(directory: Path) -> tuple[RunRecord, ...]:
 
 
 def _in_order(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
-    """Sort runs by their times; one without a time stays where it is."""
+    """Sort runs by their times; a run without a time does not move."""
     times, last = [], datetime.min.replace(tzinfo=UTC)
     for run in runs:
         last = run.began or last
@@ -183,10 +184,10 @@ def _in_order(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
 
 
 def summary(runs: Sequence[RunRecord]) -> Summary:
-    """Return the figures of a history; two records of one workflow run are one failure where either is.
+    """Return the summary of a history. Two records of one run are one failure if either failed.
 
     Args:
-        runs: Oldest first; skips do not count.
+        runs: The runs, oldest first; skipped runs do not count.
     """
     real = [run for run in runs if not run.skipped]
     succeeded = [run for run in real if run.succeeded]
@@ -199,7 +200,7 @@ def summary(runs: Sequence[RunRecord]) -> Summary:
 
 
 def _failures_at_the_end(real: Sequence[RunRecord]) -> int:
-    """A run that lost its process has a second record, of the next process that settled it."""
+    """Count the consecutive failures; the records of a lost run and of its settlement count once."""
     failed = {name for run in real if not run.succeeded for name in _names(run)}
     counted: set[str] = set()
     count = 0
@@ -213,16 +214,16 @@ def _failures_at_the_end(real: Sequence[RunRecord]) -> int:
 
 
 def _names(run: RunRecord) -> set[str]:
-    """What two records of one run have in common: its id, or where that was not known yet when it began."""
+    """Return the identity of a run that its records share: its id, or its start if the id was unknown."""
     return {name for name in (run.run_id, run.call_time) if name}
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
-    """Return one character a value, from the lowest to the highest.
+    """Return a sparkline with one character per value.
 
     Args:
         values: The values.
-        plain: ASCII alone.
+        plain: Use ASCII only.
     """
     blocks = _PLAIN_BLOCKS if plain else _BLOCKS
     if not values:

@@ -1,4 +1,4 @@
-"""Removing the state that jobs left: directories, links to them, and metrics files."""
+"""Remove the state of jobs: directories, links to them, and metrics files."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ from ..system.transaction import locked
 from .directories import directories_of, private_of
 from .store import STATE_FILES, JobState, LockHeldError
 
-_MAX_METRICS = 1024 * 1024  # bytes; a file of dify-job has two thousand
+_MAX_METRICS = 1024 * 1024  # bytes; a metrics file of dify-job has about 2,000
 
 
 def jobs_with_state(base: Path) -> Iterator[str]:
-    """Yield the jobs that left a state.
+    """Yield the jobs with a state directory.
 
     Args:
-        base: The directory that has the states.
+        base: The base directory.
     """
     with contextlib.suppress(OSError):
         for path in base.iterdir():
@@ -34,16 +34,16 @@ def jobs_with_state(base: Path) -> Iterator[str]:
 def purge_state(
     base: Path, jobs: Sequence[str], metrics: Iterable[tuple[str, Path]], echo: Callable[[str], None]
 ) -> None:
-    """Remove the state and the metrics files of jobs, and go on after errors.
+    """Remove the state and the metrics files of jobs, and continue after errors.
 
     Args:
-        base: The directory that has the states.
-        jobs: The jobs; a state that a run holds is left.
-        metrics: Files by job; only those that runs of the job wrote are removed.
+        base: The base directory.
+        jobs: The names of the jobs; the state of a running job is not removed.
+        metrics: Metrics files by job; only files that runs of the job wrote are removed.
         echo: Prints a line for a person.
 
     Raises:
-        JobError: (cannot-write, busy) Something is left.
+        JobError: (cannot-write, busy) Something was not removed.
     """
     failures: list[OSError] = []
     holders: dict[str, str] = {}
@@ -71,7 +71,7 @@ def purge_state(
 
 
 def _report_leftovers(base: Path, failures: Sequence[OSError], holders: Mapping[str, str]) -> None:
-    """Raise JobError (cannot-write, busy) for what was not removed."""
+    """Raise JobError (cannot-write, busy) if something was not removed."""
     texts = [
         msg("{path} could not be removed: {reason}", path=error.filename, reason=error.strerror)
         for error in failures
@@ -88,17 +88,17 @@ def _report_leftovers(base: Path, failures: Sequence[OSError], holders: Mapping[
 
 @contextlib.contextmanager
 def _collecting(failures: list[OSError], path: Path) -> Iterator[None]:
-    """Go on after an error within, which gets a whole path."""
+    """Collect errors in the block with absolute paths, and continue."""
     try:
         yield
     except OSError as error:
-        name = str(error.filename or "")  # of what is removed by descriptor it is relative
+        name = str(error.filename or "")  # the name is relative if the file was removed by descriptor
         error.filename = str(path if name in ("", path.name) else path / name)
         failures.append(error)
 
 
 def _holder(places: Iterable[Path]) -> str | None:
-    """Return the run that holds a job's state: without the lock a second one could begin. Raises OSError."""
+    """Return the process that holds a job's lock; the lock prevents a second run. Raises OSError."""
     for directory in [path for path in places if path.is_dir()][:1]:
         with contextlib.closing(JobState(directory)) as state:
             try:
@@ -109,7 +109,7 @@ def _holder(places: Iterable[Path]) -> str | None:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a directory or a link; False where there is none. Raises OSError when all else in it is gone."""
+    """Remove a directory or a link; False if missing. Raises OSError after removing everything else."""
     if path.is_symlink():
         path.unlink()
         return True
@@ -117,15 +117,15 @@ def _remove(path: Path) -> bool:
         return False
     shutil.rmtree(path, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)  # gives the reason
+        shutil.rmtree(path)  # raises the error
     return True
 
 
 def _remove_metrics(path: Path, job: str) -> bool:
     """Remove a metrics file if runs of the job wrote it.
 
-    A user whom root must not trust can have named it: nothing but a plain file with figures of this job goes,
-    and the directory cannot be exchanged meanwhile. Raises OSError where it cannot be removed.
+    A user whom root must not trust may have named it, so only a regular file with metrics of this job is
+    removed, through an open directory. Raises OSError if it cannot be removed.
     """
     try:
         directory = Directory(path.parent)

@@ -1,7 +1,7 @@
-"""Read-only access to a job's state directory: nothing is made, locked or written there.
+"""Read-only access to a job's state directory: nothing is created, locked or written.
 
-A service's user may have put anything there: no link is followed, a FIFO does not block, and of what is too
-long only the end is read.
+A service's user can write there, so no link is followed, a FIFO does not block, and only the end of a large
+file is read.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from typing import Any
 from ..messages.message import msg
 from .store import InFlight, last_due_in, record_in, success_in
 
-_MAX_SIZE = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
+_MAX_SIZE = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB
 
 
 def read_state_file(path: Path) -> bytes:
-    """Return the content of a file, or the end of it.
+    """Return the content of a file, or the end of a large file.
 
     Raises:
-        OSError: It cannot be read, or is no plain file.
+        OSError: It cannot be read, or is not a regular file.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
@@ -39,23 +39,23 @@ def read_last(directory: Path) -> dict[str, Any] | None:
 
 
 def read_last_due(directory: Path) -> float | None:
-    """Return the last tick that --if-due counted from, seconds since 1970."""
+    """Return the recorded last due time of --if-due, in seconds since 1970."""
     return last_due_in(read_record(directory / "tick.json"))
 
 
 def read_last_success(directory: Path) -> datetime | None:
-    """Return when the last run that succeeded began, however many failed since."""
+    """Return the start of the last successful run."""
     return success_in(read_record(directory / "last-success.json"))
 
 
 def read_metrics_files(directory: Path) -> tuple[Path, ...]:
-    """Return the metrics files that runs of a job wrote, as its state says."""
+    """Return the metrics files of a job, from its state."""
     listed = (read_record(directory / "metrics.json") or {}).get("paths")
     return tuple(map(Path, filter(_is_path, listed))) if isinstance(listed, list) else ()
 
 
 def _is_path(claimed: object) -> bool:
-    """Return whether it is an absolute path that a file system can have: the state may say anything."""
+    """Return whether a value is a valid absolute path, because the state can contain any value."""
     if not isinstance(claimed, str) or not claimed.startswith("/"):
         return False
     try:
@@ -65,27 +65,27 @@ def _is_path(claimed: object) -> bool:
 
 
 def read_in_flight(directory: Path) -> InFlight | None:
-    """Return the run that a process left without an end."""
+    """Return the run in flight."""
     return InFlight.of(read_record(directory / "in-flight.json"))
 
 
 def read_abandoned(directory: Path, now: datetime) -> "InFlight | None":
-    """Return the run that a process left without an end; None while a process has the job's lock.
+    """Return the run whose process ended without recording an outcome; None while a process holds the lock.
 
     Args:
         directory: The job's state directory.
         now: The current time, aware.
     """
     left = read_in_flight(directory)
-    # A run that ends removes its record before it frees the lock.
+    # A run that ends removes its record before it releases the lock.
     return left if lock_holder(directory, now) is None and read_in_flight(directory) == left else None
 
 
 def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
-    """Return which process holds a job's lock, and for how many seconds; None where none does.
+    """Return the process that holds a job's lock, and for how many seconds, or None.
 
-    From /proc/locks, so that no run finds the lock taken by this look. What the lock file says counts for
-    nothing: the process that is named here is the one that `dify-job stop` ends.
+    It reads /proc/locks, so that it does not take the lock itself. The content of the lock file is ignored,
+    because `dify-job stop` ends the returned process.
 
     Args:
         directory: The job's state directory.
@@ -106,23 +106,23 @@ def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
 
 
 def _can_have_open(pid: int, file: os.stat_result) -> bool:
-    """False for a process that does not have a file open.
+    """Return False for a process that does not have a file open.
 
-    Its lock is then on a file of another file system with the same inode, or it has the id of an ended
-    process. The device in /proc/locks does not tell: on btrfs and overlayfs it differs from that of stat(2).
+    Its lock is then on another file system's file with the same inode, or its PID was reused. The device in
+    /proc/locks is useless: on btrfs and overlayfs, it differs from that of stat(2).
     """
     try:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                 if os.path.samestat(descriptor.stat(), file):
                     return True
-    except OSError:  # of another user's process, or of one in another PID namespace, this is not known
+    except OSError:  # unknown for a process of another user or in another PID namespace
         return True
     return False
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """Return the record in a file; None where there is none, or it cannot be read."""
+    """Return the record in a file; None if it is missing or unreadable."""
     try:
         return record_in(read_state_file(path).decode(errors="replace"))
     except OSError:

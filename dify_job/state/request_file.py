@@ -1,7 +1,7 @@
-"""Request/response file between a caller and the job's service, so that the caller gets the whole result.
+"""Request/response file between a caller and the job's service, so that the caller gets the complete result.
 
-The caller writes the request into the job's state directory and starts the service. The run that finds it
-there is no tick that could be late or not due, and puts its result in its place.
+The caller writes the request to the job's state directory and starts the service. The run replaces the
+request with its result; it is never late or not due.
 """
 
 import json
@@ -13,9 +13,9 @@ from .. import log
 from .store import JobState
 
 NAME = "request.json"
-_MAX_AGE = 60.0  # seconds for a request to reach the run that it starts
-_MAX_SIZE = 512 * 1024 * 1024  # bytes; a whole result has the outputs of its run
-_MAX_WAIT = 86400.0  # seconds after which nobody waits any more
+_MAX_AGE = 60.0  # seconds until a run must have read the request
+_MAX_SIZE = 512 * 1024 * 1024  # bytes; a complete result contains the outputs
+_MAX_WAIT = 86400.0  # seconds; no caller waits longer
 
 
 def write_request(state: JobState) -> None:
@@ -28,16 +28,16 @@ def write_request(state: JobState) -> None:
 
 
 def is_fresh(state: JobState) -> bool:
-    """Return True for a run that a request started."""
+    """Return True if a request started this run."""
     return _age(state) < _MAX_AGE
 
 
 def write_result(state: JobState, result: Mapping[str, Any]) -> None:
-    """Put a run's result in the place of its request.
+    """Replace the request with the run's result.
 
     Args:
         state: The job's state.
-        result: As `run` prints it.
+        result: The result as `run` prints it.
 
     Raises:
         OSError: It cannot be written.
@@ -47,10 +47,10 @@ def write_result(state: JobState, result: Mapping[str, Any]) -> None:
 
 
 def take_result(state: JobState) -> dict[str, Any] | None:
-    """Take the answer away, or the request where no run found it.
+    """Remove and return the result; remove a request without one.
 
     Returns:
-        The result; None where no run answered.
+        The result; None if no run answered.
 
     Raises:
         OSError: The file cannot be removed.

@@ -1,7 +1,7 @@
-"""The state of one job between runs: the lock, the run in flight, the last result and the history.
+"""The state of one job: the lock, the run in flight, the last result and the history.
 
-BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.jsonl: one place for runs by
-hand, timer and cron.
+BASE/JOB contains lock, in-flight.json, last.json, last-success.json and history.jsonl, for runs by hand,
+timer and cron.
 """
 
 import contextlib
@@ -30,28 +30,28 @@ STATE_FILES = frozenset(
     }
 )
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
-_LEFTOVER_AGE = 60.0  # seconds after which nobody writes the file any more
+_LEFTOVER_AGE = 60.0  # seconds; no process writes a temporary file longer
 _MAX_SIZE = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
 _END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
 _MAX_DOWNLOADS = 10_000
 _MAX_METRICS_FILES = 10
 _HISTORY_LINES = 1000
-_HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
+_HISTORY_SLACK = 200  # extra lines before the file is rewritten, so that not each run does it
 
 
 class InFlight(NamedTuple):
-    """A run that was submitted, or is about to be, and has no recorded end.
+    """A run that was or will be submitted, without a recorded outcome.
 
     Attributes:
-        run: Our own id of it.
+        run: dify-job's id of the run.
         user: The end user.
         base_url: The server.
-        started: When, RFC 3339.
-        deadline: Wall clock, seconds since 1970.
-        boot: The id of the boot in which it began.
-        boot_deadline: The deadline on CLOCK_BOOTTIME of that boot, which no clock step moves.
+        started: The start, RFC 3339.
+        deadline: The deadline by wall clock, in seconds since 1970.
+        boot: The id of the boot in which the run began.
+        boot_deadline: The deadline on CLOCK_BOOTTIME of that boot, independent of clock steps.
         stopped: The server accepted a stop.
-        reported: The outcome that its own process reported, None where it was killed before.
+        reported: The outcome that the run's process reported; None if it was killed.
     """
 
     run: str
@@ -68,7 +68,7 @@ class InFlight(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
-        """Read a record; None for a damaged one, and what another version adds does not count."""
+        """Parse a record; None for a damaged one. Fields of other versions are ignored."""
         kinds = cls.__annotations__
         data = (record or {}).items()
         try:
@@ -78,24 +78,24 @@ class InFlight(NamedTuple):
 
     @property
     def ended(self) -> Message:
-        """Why its end is not recorded, as a part of a sentence."""
+        """Why the outcome is not recorded, as a part of a sentence."""
         if self.reported is None:
             return msg("the process of the earlier run ended without recording an outcome")
         return msg("dify-job reported {outcome} for the earlier run", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:
-        """Return True when its own deadline passed more than `grace` seconds ago."""
+        """Return True if the deadline passed more than `grace` seconds ago."""
         if self.boot and self.boot == boot_id():  # empty under ProcSubset=pid
             return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
         return time.time() > self.deadline + grace
 
     def overdue_at(self, grace: float) -> datetime:
-        """Return when that will be, in local time; a deadline that no calendar has becomes its last day."""
+        """Return the local time at which the run is overdue; an invalid deadline becomes the last date."""
         return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
 
 
 def boot_id() -> str:
-    """Return the id of the current boot; empty where the kernel does not say."""
+    """Return the id of the current boot; empty if the kernel has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -112,7 +112,7 @@ def record_in(text: str) -> dict[str, Any] | None:
 
 
 def last_due_in(record: Mapping[str, Any] | None) -> float | None:
-    """Return the time in a record of a tick, seconds since 1970; None for what no calendar has."""
+    """Return the time in a record of the last due time, in seconds since 1970; None for an invalid time."""
     at = (record or {}).get("at")
     return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
 
@@ -126,7 +126,7 @@ def success_in(record: Mapping[str, Any] | None) -> datetime | None:
 
 
 class LockHeldError(Exception):
-    """Another run of this job holds the lock; `holder` names its process, where that is known."""
+    """Another run of this job holds the lock. holder: its process, if known."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -134,9 +134,9 @@ class LockHeldError(Exception):
 
 
 class JobState:
-    """The state directory of one job, opened.
+    """The opened state directory of one job.
 
-    Its methods raise OSError as it comes: the caller knows whether it is a warning or ends the command.
+    Its methods raise OSError; the caller decides whether it is a warning or an error.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -148,7 +148,7 @@ class JobState:
         self._lock: int | None = None
 
     def close(self) -> None:
-        """Free the lock, as the end of the process does."""
+        """Release the lock, as the end of the process does."""
         if self._lock is not None:
             os.close(self._lock)
         self._files.close()
@@ -157,7 +157,7 @@ class JobState:
         """Take the job's lock and hold it until close.
 
         Raises:
-            LockHeldError: Another process has it.
+            LockHeldError: Another process holds it.
         """
         if self._lock is not None:
             return
@@ -178,7 +178,7 @@ class JobState:
         self._files.remove_leftovers(STATE_FILES - _WRITTEN_UNDER_LOCK, older=_LEFTOVER_AGE)
 
     def in_flight(self) -> InFlight | None:
-        """Return the run that an earlier process left without an end; None for an unreadable record."""
+        """Return the run in flight of an earlier process; None for an unreadable record."""
         return InFlight.of(self.read("in-flight.json"))
 
     def put_in_flight(self, record: InFlight) -> None:
@@ -186,33 +186,33 @@ class JobState:
         self.write("in-flight.json", json.dumps(record._asdict()) + "\n", sync=True)
 
     def clear_in_flight(self) -> None:
-        """Remove the run in flight: its end is known."""
+        """Remove the run in flight, because its outcome is known."""
         self.remove("in-flight.json")
 
     def last_due(self) -> float | None:
-        """Return the last tick that --if-due counted from, seconds since 1970."""
+        """Return the recorded last due time of --if-due, in seconds since 1970."""
         return last_due_in(self.read("tick.json"))
 
     def put_last_due(self, at: float) -> None:
-        """Store a tick, on disk before it returns."""
+        """Store the last due time, on disk before it returns."""
         self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
     def last_success(self) -> datetime | None:
-        """Return when the last run that succeeded began, however many failed since."""
+        """Return the start of the last successful run."""
         return success_in(self.read("last-success.json"))
 
     def downloads(self) -> dict[str, str]:
-        """Return the files that the job saved: path to identity, as `put_downloads` got them."""
+        """Return the files that the job saved, by path with the identities of `put_downloads`."""
         data = self.read("downloads.json") or {}
         return {path: identity for path, identity in data.items() if isinstance(identity, str)}
 
     def put_downloads(self, files: Mapping[str, str]) -> None:
-        """Store which files the job saved; of very many the last ones."""
+        """Store which files the job saved, up to a maximum number."""
         last = dict(list(files.items())[-_MAX_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
 
     def add_metrics_file(self, path: str) -> None:
-        """Remember a metrics file that a run wrote, so that it can be removed with the state."""
+        """Record a metrics file of a run, so that it can be removed with the state."""
         paths = (self.read("metrics.json") or {}).get("paths")
         known = [one for one in paths if one != path] if isinstance(paths, list) else []
         if paths != [*known, path]:
@@ -224,11 +224,11 @@ class JobState:
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         stored = self._text("history.jsonl").split("\n")
         if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or size > _MAX_SIZE:
-            # Of a file without line ends nothing remains but what this run appended.
+            # If the file has no line ends, only the new line remains.
             self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
     def append_history(self, result: Mapping[str, Any]) -> int:
-        """Append a result to the history; a line that a full disk or a crash cut off spoils no other.
+        """Append a result to the history; a line that a full disk or a crash truncated affects no other line.
 
         Returns:
             The size of the history, in bytes.
@@ -249,16 +249,16 @@ class JobState:
         return size + len(line)
 
     def read(self, name: str, largest: int = _MAX_SIZE) -> dict[str, Any] | None:
-        """Return a record, or None where there is none, or a damaged one.
+        """Return a record; None if it is missing or damaged.
 
         Args:
-            name: Of its file.
-            largest: Bytes that are read, of a larger file its end.
+            name: The name of the file.
+            largest: The maximum size in bytes; the end of a larger file is read.
         """
         return record_in(self._text(name, largest))
 
     def _text(self, name: str, largest: int = _MAX_SIZE) -> str:
-        """The file, or of a larger one its end."""
+        """Return the text of a file, or the end of a larger file."""
         try:
             fd = self._files.open(name, os.O_RDONLY)
         except FileNotFoundError:
@@ -268,12 +268,12 @@ class JobState:
             return file.read(largest).decode(errors="replace")
 
     def write(self, name: str, text: str, *, sync: bool = False) -> None:
-        """Write a whole record: readers see the old or the new one.
+        """Write a record atomically.
 
         Args:
-            name: Of its file.
-            text: Its content.
-            sync: Have it on disk before this returns.
+            name: The name of the file.
+            text: The content.
+            sync: Wait until it is on disk.
         """
         with self._files.replacing(name, 0o600, sync=sync) as file:
             file.write(text.encode(errors="backslashreplace"))
@@ -281,13 +281,13 @@ class JobState:
             self._files.sync()
 
     def remove(self, name: str) -> None:
-        """Remove a record, or nothing."""
+        """Remove a record if it exists."""
         self._files.remove(name)
 
 
 @contextlib.contextmanager
 def check_before_run(state: JobState | None) -> Iterator[None]:
-    """Report whatever is wrong with the state, before anything is sent, as JobError (cannot-write)."""
+    """Raise errors of the state in the block as JobError (cannot-write), before anything is sent."""
     try:
         yield
     except OSError as error:
@@ -297,11 +297,11 @@ def check_before_run(state: JobState | None) -> Iterator[None]:
 
 
 def cannot_write(directory: Path, error: OSError) -> JobError:
-    """Return the error for a state directory in which no lock or record can be written.
+    """Return the error for a state directory without write access.
 
     Args:
         directory: The state directory.
-        error: What writing there raised.
+        error: The error of the write.
     """
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(directories.SYSTEM_BASE)
     return JobError(

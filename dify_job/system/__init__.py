@@ -1,1 +1,1 @@
-"""Files, processes, paths and permissions of the machine."""
+"""Access to files, processes, paths and permissions of the machine."""

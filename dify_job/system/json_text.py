@@ -8,10 +8,10 @@ from typing import Any
 
 from ..messages.message import msg
 
-MAX_DEPTH = 200  # levels of nesting; Python's own recursion ends at 1000 frames
-_MAX_DIGITS = 4300  # of a whole number, CPython's own limit (sys.int_info.default_max_str_digits)
-_MAX_BITS = 14284  # of a number with so many digits
-_SERVER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
+MAX_DEPTH = 200  # levels of nesting; Python's recursion limit is 1000 frames
+_MAX_DIGITS = 4300  # of an integer, CPython's limit (sys.int_info.default_max_str_digits)
+_MAX_BITS = 14284  # of a number with that many digits
+_SERVER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers send NaN, which is not JSON
 # A text, a bracket, or a number with too many digits.
 _TOKEN = re.compile(
     rf'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{{}}]|-?[0-9]{{{_MAX_DIGITS + 1},}}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?',
@@ -24,7 +24,7 @@ class BoundsError(ValueError):
 
 
 class RawJson:
-    """A JSON value that is stored as its text: nested too deep, or a number with too many digits."""
+    """A JSON value as text, because it is nested too deep or is a number with too many digits."""
 
     __slots__ = ("text",)
 
@@ -44,7 +44,7 @@ class RawJson:
         return hash(self.text)
 
     def opened(self) -> Any:
-        """Return the value with its upper levels taken apart; a number stays as it is."""
+        """Return the value with its upper levels parsed; a number is not changed."""
         return self if self.text[:1] not in "[{" else loads_answer(self.text)
 
     def map_texts(self, change: Callable[[str], str]) -> "RawJson":
@@ -55,11 +55,11 @@ class RawJson:
 
 
 def loads(text: str, *, strict: bool = True) -> Any:
-    """Parse JSON that a user gives.
+    """Parse JSON of a user.
 
     Args:
         text: The JSON.
-        strict: Whether a text may have no line end in it, as JSON says.
+        strict: Reject line ends in strings, as JSON requires.
 
     Raises:
         BoundsError: It is nested too deep, or has a number with too many digits.
@@ -78,7 +78,7 @@ def loads(text: str, *, strict: bool = True) -> Any:
 
 
 def check(value: Any) -> None:
-    """Check the bounds of a value from any source.
+    """Check the depth and the digits of a value.
 
     Raises:
         BoundsError: It is nested too deep, or has a number with too many digits.
@@ -94,7 +94,7 @@ def check(value: Any) -> None:
 
 
 def loads_answer(text: str) -> Any:
-    """Parse JSON that a server gives; what is nested too deep, or too long a number, becomes RawJson.
+    """Parse JSON of a server. Too deep values, and numbers with too many digits, become RawJson.
 
     Raises:
         ValueError: It is no JSON.
@@ -114,7 +114,7 @@ def loads_answer(text: str) -> Any:
 
 
 def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> str:
-    """Format a value, in which RawJson stands for itself.
+    """Format a value that may contain RawJson.
 
     Args:
         value: The value.
@@ -122,8 +122,8 @@ def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> s
         allow_nan: Whether NaN and infinities are written.
 
     Raises:
-        ValueError: It has a number that JSON has not, and allow_nan is False.
-        TypeError: It has what JSON has not.
+        ValueError: The value contains NaN or an infinity, and allow_nan is False.
+        TypeError: The value contains a type that JSON lacks.
     """
     raw: list[str] = []
     nonce = ""
@@ -152,7 +152,7 @@ def _too_many_digits() -> BoundsError:
 
 
 def _children(level: list[Any]) -> list[Any]:
-    """Return what the containers among the values contain."""
+    """Return the children of the containers among the values."""
     below: list[Any] = []
     for one in level:
         if isinstance(one, dict):
@@ -163,32 +163,32 @@ def _children(level: list[Any]) -> list[Any]:
 
 
 class _Blocks:
-    """A text in blocks of DEEPEST levels, each with a placeholder for what is nested deeper."""
+    """A text in blocks of MAX_DEPTH levels, with placeholders for deeper values."""
 
     def __init__(self, text: str) -> None:
         self.prefix = f"{os.urandom(12).hex()}:"
         self.raw: list[RawJson] = []
         self._text = text
         self._depth = 0
-        # Of each block under way: where it starts, its text so far, and where the rest of it starts.
+        # For each open block: its start, its text so far, and the start of the rest.
         self._blocks: list[tuple[int, list[str], int]] = [(0, [], 0)]
 
     def open(self, at: int) -> None:
-        """Take an opening bracket."""
+        """Process an opening bracket."""
         if self._depth and self._depth % MAX_DEPTH == 0:
             self._blocks.append((at, [], at))
         self._depth += 1
 
     def close(self, end: int) -> None:
-        """Take a closing bracket."""
+        """Process a closing bracket."""
         self._depth -= 1
         if self._depth > 0 and self._depth % MAX_DEPTH == 0 and len(self._blocks) > 1:
             start, pieces, rest = self._blocks.pop()
-            _SERVER.decode("".join((*pieces, self._text[rest:end])))  # is it JSON at all?
+            _SERVER.decode("".join((*pieces, self._text[rest:end])))  # raises ValueError if it is no JSON
             self.replace(start, end)
 
     def replace(self, start: int, end: int) -> None:
-        """Put a placeholder for a part of the text; below the first block the part is a part of another."""
+        """Replace a part of the text by a placeholder, except below the first block."""
         outer, pieces, rest = self._blocks[-1]
         self.raw.append(RawJson(self._text[start:end] if len(self._blocks) == 1 else ""))
         pieces += (self._text[rest:start], f'"{self.prefix}{len(self.raw) - 1}"')

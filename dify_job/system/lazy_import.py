@@ -1,7 +1,7 @@
 """Load modules on first use, with ordinary imports at the top of the modules that use them.
 
-PEP 810 brings the same to the language (Python 3.15). importlib.util.LazyLoader does not serve: importing a
-module twice executes it, and on Python 3.11 two threads may see half a module.
+PEP 810 adds this to the language (Python 3.15). importlib.util.LazyLoader is not suitable: importing a module
+twice executes it, and on Python 3.11 two threads may see an incomplete module.
 """
 
 import sys
@@ -88,7 +88,7 @@ def _import_submodule(package: ModuleType, name: str) -> bool:
 
 
 class _Loader:
-    """Puts a LazyModule in the place of a module."""
+    """A loader that creates a LazyModule."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -104,7 +104,7 @@ class _Loader:
 
 
 class _Finder:
-    """Finds modules as the other finders do, and replaces the loader of lazy ones."""
+    """A finder that uses the other finders and replaces the loader of lazy modules."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()

@@ -1,7 +1,7 @@
-"""The first line of every managed file: for which job it is, and whether it was changed since it was written.
+"""The header of managed files: the job, and a digest that shows edits.
 
-`# Managed by dify-job for job daily. body=... config=... from=...` is how drift, hand edits, foreign files
-and orphans are distinguished, without the config and without a running service manager.
+The line `# Managed by dify-job for job daily. body=... config=... from=...` distinguishes outdated, edited,
+foreign and orphaned files, without the configuration and without a running service manager.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _REFUSED = "edits are refused at the next install"
 
 
 def digest(content: bytes) -> str:
-    """Return 16 hexadecimal digits for a content; the same from release to release."""
+    """Return a digest of 16 hexadecimal digits, which is stable between releases."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -32,7 +32,7 @@ def fingerprint(text: str) -> str:
 
 
 class FileState(StrEnum):
-    """What stands at the place of one of our files."""
+    """The state of a path for a managed file."""
 
     ABSENT = "absent"
     MANAGED = "managed"
@@ -59,12 +59,12 @@ class Header(NamedTuple):
 
 
 class FileStatus(NamedTuple):
-    """What is at a place on disk.
+    """The status of a path.
 
     Attributes:
-        state: What it is.
-        header: Its first line, if it is managed.
-        content: Its bytes.
+        state: The state.
+        header: The header of a managed file.
+        content: The content.
     """
 
     state: FileState
@@ -73,29 +73,29 @@ class FileStatus(NamedTuple):
 
     @property
     def is_managed(self) -> bool:
-        """Whether dify-job wrote it, edited since or not."""
+        """True if dify-job wrote the file, even if it was edited since."""
         return self.state in (FileState.MANAGED, FileState.EDITED)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether somebody else put it there, a mask included."""
+        """True if another program or person created the file or mask."""
         return self.state in (FileState.FOREIGN, FileState.MASKED)
 
     @property
     def text(self) -> str:
-        """Its content, whatever its encoding."""
+        """The content as text, for any encoding."""
         return self.content.decode(errors="replace")
 
 
 def with_header(job: str, config: str, source: str, body: str, note: str = _REFUSED) -> str:
-    """Return a body under its first line.
+    """Return a text with its header.
 
     Args:
         job: The job that the file is for.
         config: The fingerprint of the values that reach the file.
         source: The path of the config.
-        body: The text below the first line.
-        note: What becomes of edits, for who opens the file.
+        body: The text below the header.
+        note: A note about edits, for readers of the file.
     """
     quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return (
@@ -105,7 +105,7 @@ def with_header(job: str, config: str, source: str, body: str, note: str = _REFU
 
 
 def read_header(content: bytes) -> tuple[Header, bool] | None:
-    """Return the header, and whether the body is as it was written; None where the file is not managed."""
+    """Return the header, and whether the body is unchanged; None if the file is not managed."""
     first, _, body = content.partition(b"\n")
     line = re.fullmatch(_FIRST_LINE, first)
     if line is None:
@@ -117,7 +117,7 @@ def read_header(content: bytes) -> tuple[Header, bool] | None:
 
 
 def file_status(path: Path, job: str | None = None) -> FileStatus:
-    """Return the state of a path.
+    """Return the status of a path.
 
     Args:
         path: The path.
@@ -143,11 +143,11 @@ def file_status(path: Path, job: str | None = None) -> FileStatus:
 
 
 def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
-    """Return whether nothing is at a path; False where the caller cannot look.
+    """Return whether a path does not exist; False if the caller cannot access it.
 
     Args:
         path: The path.
-        kind: What its mode must be, such as stat.S_ISDIR.
+        kind: A test of the file type, such as stat.S_ISDIR.
     """
     try:
         return not kind(path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""A file that somebody else wrote, checked and read through one descriptor, in bounded time and memory."""
+"""Read a file of another user through one descriptor, with limits on time and memory."""
 
 import errno
 import os
@@ -53,17 +53,17 @@ class OpenedFile:
 
     @property
     def is_regular(self) -> bool:
-        """Whether it is neither a directory nor a pipe, socket or device."""
+        """True if it is a regular file."""
         return stat.S_ISREG(self.status.st_mode)
 
     def read(self, limit: int) -> bytes:
-        """Read it whole.
+        """Read the complete file.
 
         Args:
-            limit: Bytes that it may have.
+            limit: The maximum size in bytes.
 
         Returns:
-            The content. A pipe is read to its end; nobody need have opened it for writing yet.
+            The content. A pipe is read to its end, even if no process has opened it for writing yet.
 
         Raises:
             OSError: EFBIG above the limit, ETIMEDOUT where a pipe gives nothing for 10 s, or as read(2).

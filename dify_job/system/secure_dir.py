@@ -1,4 +1,4 @@
-"""A directory, opened: its files are reached by name, and nobody can put another directory under it."""
+"""An opened directory: its files are accessed by name, and nobody can replace the directory meanwhile."""
 
 import contextlib
 import errno
@@ -14,11 +14,11 @@ from ..messages.message import msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_MAX_NAME = 200  # bytes of a name that a temporary one repeats; file systems take 255
+_MAX_NAME = 200  # bytes of a name in a temporary name; file systems allow 255
 
 
 class Directory:
-    """An opened directory. Its methods raise OSError as it comes.
+    """An opened directory. Its methods raise OSError.
 
     Args:
         path: The directory.
@@ -34,7 +34,7 @@ class Directory:
         os.close(self._fd)
 
     def enter(self, name: str) -> None:
-        """Go into the directory of that name, made where it is missing; a link is not followed."""
+        """Enter a subdirectory, which is created if it is missing; a link is not followed."""
         made = True
         try:
             os.mkdir(name, 0o700, dir_fd=self._fd)
@@ -47,11 +47,11 @@ class Directory:
         self._fd = below
 
     def open(self, name: str, flags: int) -> int:
-        """Open a plain file of one name, through no link; a FIFO does not block.
+        """Open a regular file without following a link; a FIFO does not block.
 
         Args:
             name: Its name.
-            flags: As of open(2). What O_CREAT makes has mode 0600.
+            flags: The flags of open(2). O_CREAT creates a file with mode 0600.
 
         Returns:
             A file descriptor.
@@ -72,11 +72,11 @@ class Directory:
         return fd
 
     def remove_leftovers(self, names: Collection[str], older: float) -> None:
-        """Remove what a killed process left of new files.
+        """Remove temporary files of a killed process.
 
         Args:
-            names: The names that the files were to have.
-            older: Seconds that have passed since a file was last written.
+            names: The final names of the files.
+            older: The minimum age in seconds.
         """
         before = time.time() - older
         for entry in os.scandir(self._fd):
@@ -88,12 +88,12 @@ class Directory:
 
     @contextlib.contextmanager
     def replacing(self, name: str, mode: int | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
-        """Give a new file that takes a name when it is whole; a link of that name is replaced, not followed.
+        """Create a file that replaces a name when it is complete; a link of that name is replaced.
 
         Args:
-            name: The name. Refused where something that is no file has it.
-            mode: Its mode, whatever the umask; None leaves it to the umask.
-            sync: It is on disk before it has its name.
+            name: The name. A name of something else than a file is an error.
+            mode: The mode, independent of the umask; None uses the umask.
+            sync: Write the file to disk before it gets its name.
         """
         with contextlib.suppress(FileNotFoundError):
             there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
@@ -113,7 +113,7 @@ class Directory:
             raise
 
     def identity(self, name: str) -> str | None:
-        """Return the identity of a file; None where there is none."""
+        """Return the identity of a file; None if it does not exist."""
         try:
             found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -121,18 +121,18 @@ class Directory:
         return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}"
 
     def remove(self, name: str) -> None:
-        """Remove a file, or nothing."""
+        """Remove a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
 
     def try_out(self) -> None:
-        """Find out whether a file can be made."""
+        """Check whether a file can be created."""
         name = _temporary("try")
         os.close(self._new(name, os.O_WRONLY, 0o600))
         os.unlink(name, dir_fd=self._fd)
 
     def sync(self) -> None:
-        """Have the names in it on disk before this returns."""
+        """Write the names in the directory to disk."""
         os.fsync(self._fd)
 
     def _new(self, name: str, flags: int, mode: int | None) -> int:
@@ -140,7 +140,9 @@ class Directory:
         fd = os.open(name, flags, 0o666 if mode is None else mode, dir_fd=self._fd)
         if mode is not None:
             os.fchmod(fd, mode)
-        self._give(fd)  # last: root without CAP_FOWNER, as behind HTTP, cannot change the mode of another's
+        self._give(
+            fd
+        )  # last: root without CAP_FOWNER (HTTP interface) cannot change the mode of another user's file
         return fd
 
     def _give(self, fd: int) -> None:
@@ -162,7 +164,7 @@ def _no_file(name: str) -> OSError:
 
 
 def _temporary(name: str) -> str:
-    """Begins with a dot and ends in none of .service, .timer, .toml or .prom: nobody reads half a file."""
+    """Return a name with a leading dot and no known suffix, so that no program reads an incomplete file."""
     return f".{_part_of(name)}.{os.urandom(6).hex()}.new"
 
 

@@ -17,10 +17,10 @@ class Completed:
     """How a program ended.
 
     Attributes:
-        code: Its exit status; 127 where it could not be started, 124 where the limit ended it.
-        stdout: What it wrote there.
-        stderr: The same; why it gave no answer where `answered` is False.
-        answered: It was started, and ended by itself: only then its exit status is an answer.
+        code: The exit status; 127 if it could not be started, 124 if the limit ended it.
+        stdout: The output.
+        stderr: The error output; the reason if `answered` is False.
+        answered: The program was started and exited by itself, so its exit status is meaningful.
     """
 
     code: int
@@ -30,17 +30,17 @@ class Completed:
 
     @property
     def text(self) -> str:
-        """What it wrote to stdout."""
+        """The output as text."""
         return self.stdout.decode(errors="replace")
 
     @property
     def complaint(self) -> str:
-        """What it wrote to stderr, in one line."""
+        """The error output in one line."""
         return " ".join(self.stderr.decode(errors="replace").split())
 
     @property
     def reason(self) -> str:
-        """Why it failed: what it said, else how it ended."""
+        """The reason of a failure: the error output, otherwise the exit status."""
         if said := self.complaint or " ".join(self.text.split()):
             return said
         if self.code < 0:
@@ -49,7 +49,7 @@ class Completed:
 
 
 def is_on_path(name: str) -> bool:
-    """Return whether a program of that name is on PATH."""
+    """Return whether a program is on PATH."""
     return shutil.which(name) is not None
 
 
@@ -66,14 +66,13 @@ def run(
         argv: The program, which is looked up on PATH, and its arguments.
         limit: Seconds after which it is killed.
         environ: Variables added to this process's environment.
-        stdin: What it can read there.
+        stdin: The input.
 
     Returns:
-        How it ended. A program that cannot be started raises nothing, whatever the reason: no such file, or
-        no more processes (EAGAIN, ENOMEM).
+        The result. A program that cannot be started (no such file, EAGAIN, ENOMEM) raises nothing.
     """
     try:
-        done = subprocess.run(  # a list, no shell; every caller names the program itself
+        done = subprocess.run(  # a list without a shell; callers use constant program names
             list(argv),
             input=stdin,
             capture_output=True,
@@ -93,5 +92,5 @@ def run(
 
 
 def exec_program(argv: Sequence[str]) -> NoReturn:
-    """Become another program. Raises OSError where it cannot be started."""
+    """Execute another program in this process. Raises OSError if it cannot be started."""
     os.execvp(argv[0], list(argv))  # no shell is meant

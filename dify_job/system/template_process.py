@@ -1,4 +1,4 @@
-"""Renders templates of config values in a process of its own, which a deadline or a signal can end."""
+"""Render templates of configuration values in a child process, which a deadline or a signal can end."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ..messages.errors import PROCESS_LIMIT_HINT, JobError
 from ..messages.message import msg
 
 _POLL_INTERVAL = 0.01  # seconds between looks at the process
-_CPU_MARGIN = 5.0  # seconds of CPU time beyond the deadline, after which the kernel ends an orphan
+_CPU_MARGIN = 5.0  # seconds of CPU time beyond the deadline before the kernel ends an orphan
 _WORKER = (
     "import json, sys\n"
     "order = json.load(open(0, 'rb', closefd=False))\n"
@@ -32,16 +32,16 @@ def render_all(
     until: float,
     pause: Callable[[float], object],
 ) -> list[str | JobError]:
-    """Render templates, each to its text or to the error that it has.
+    """Render templates, each to its text or its error.
 
     Args:
-        templates: The key of each, for messages, and its text.
-        names: What the worker makes the names of the templates from, as JSON.
-        until: Monotonic time at which rendering is given up.
-        pause: Waits for so many seconds; what it raises ends the rendering.
+        templates: The key of each template, for messages, and its text.
+        names: The values for `template_names` as JSON.
+        until: Monotonic time limit.
+        pause: Waits for a number of seconds; an exception ends the rendering.
 
     Returns:
-        As many results as there are templates.
+        One result for each template.
 
     Raises:
         JobError: No process can be started (unreachable).
@@ -49,7 +49,7 @@ def render_all(
     if not sys.executable:  # Python embedded in another program
         return list(import_module(f"{__package__}.template_worker").render_each(templates, names))
     order = {
-        "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is on no path
+        "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is not on the path
         "names": names,
         "templates": templates,
         "parent": os.getpid(),
@@ -73,7 +73,7 @@ def render_all(
 
 
 def _run(asked: int, answered: int, until: float, pause: Callable[[float], object]) -> int | None:
-    """Run the worker to its end; return its exit code, or None where the deadline ended it."""
+    """Run the worker; return its exit code, or None if the deadline ended it."""
     command = [sys.executable, "-I", "-c", _WORKER]
     try:
         process = subprocess.Popen(  # our own interpreter

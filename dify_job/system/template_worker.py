@@ -1,4 +1,4 @@
-"""The process that renders templates: reads one order, writes one line of JSON for each template."""
+"""The process that renders templates: it reads one order and writes one line of JSON for each template."""
 
 import ctypes
 import json
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 def work(order: Mapping[str, Any]) -> None:
     """Render the templates of an order, as `template_process` makes it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody else ends it when the run is killed
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # otherwise it survives when the run is killed
     if os.getppid() != order["parent"]:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -52,10 +52,10 @@ def render_each(templates: Sequence[tuple[str, str]], values: Mapping[str, Any])
 
 
 def template_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what templates can name.
+    """Return the variables and functions of templates.
 
     Args:
-        values: The same as JSON: times as text, `variables` and `allowed` for env().
+        values: JSON: times as text, `variables` and `allowed` for env().
     """
     zone = ZoneInfo(values["zone"]) if values["zone"] else None  # None: the machine's
     now = datetime.fromisoformat(values["now"]).astimezone(zone)
@@ -73,7 +73,7 @@ def template_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _env(job: str, allowed: list[str], variables: Mapping[str, str]) -> Callable[..., str]:
     def env(name: str, default: str | None = None) -> str:
-        """Return a variable that the job lets its templates read."""
+        """Return a variable that the job's `env` setting allows."""
         if name not in allowed:
             raise JobError(
                 Outcome.CONFIG,

@@ -1,4 +1,4 @@
-"""The only Jinja: templates in config values, and the files of deploy/."""
+"""The only use of Jinja: templates in configuration values, and the files of deploy/."""
 
 import functools
 import resource
@@ -18,9 +18,9 @@ from ..messages.sanitize import visible
 
 _PACKAGE = Path(__file__).parents[1]
 _LENGTH = 1_000_000  # characters of a rendered value
-_MEMORY = 256 * 2**20  # bytes that rendering one may take
+_MEMORY = 256 * 2**20  # bytes for rendering one template
 _BITS = 100_000  # of a number in it
-# The last two are what a filter or a method makes of what it is given.
+# Filters and methods raise the last two for invalid arguments.
 _MISTAKES = (
     TemplateError,
     ArithmeticError,
@@ -37,11 +37,11 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
 
     Args:
         template: The template.
-        names: What it can use, by name.
+        names: The variables and functions by name.
         where: The key, for the message.
 
     Raises:
-        JobError: It cannot be rendered (config).
+        JobError: (config) The template cannot be rendered.
     """
     environment = _Sandbox()
     try:
@@ -61,7 +61,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """No attribute leads out of the template, and no number or loop occupies the machine."""
+    """A sandbox without access to Python's internals, and with limits on numbers and loops."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -72,7 +72,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self._rounds = 0
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse integers that take long to compute."""
+        """Reject integers that take too long to compute."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _BITS:
@@ -88,7 +88,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _counting(template: nodes.Template) -> nodes.Template:
-    """The template with each loop under the count of all its loops."""
+    """Return the template with a counter of all loop iterations."""
     for loop in template.find_all(nodes.For):
         loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
     return template
@@ -105,15 +105,16 @@ def _joined(parts: Iterable[str]) -> str:
 
 
 def limit_memory() -> None:
-    """Let a template that grows without end have a MemoryError before the machine has none left.
+    """Limit memory, so that an endless template raises MemoryError before the machine runs out of memory.
 
-    The limit is of the whole process, so it is for one that renders templates and ends.
+    The limit applies to the complete process, so call this only in a process that renders templates and
+    exits.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     except (OSError, ValueError):
-        return  # no /proc here
+        return  # no /proc
     limits = [limit for limit in (used + _MEMORY, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
 
@@ -123,15 +124,15 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
 
     Args:
         name: For example `systemd/job.service.j2`.
-        values: By the names that the template uses.
+        values: The variables of the template.
     """
     return _file_environment().get_template(name).render(values)
 
 
-@functools.cache  # the compiled templates, for a thousand jobs
+@functools.cache  # caches compiled templates for many jobs
 def _file_environment() -> Environment:
     return Environment(
-        # setup.cfg ships deploy/ inside the package; in a checkout it is next to it.
+        # setup.cfg installs deploy/ inside the package; in a checkout, it is next to the package.
         loader=FileSystemLoader([_PACKAGE / "deploy", _PACKAGE.parent / "deploy"]),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - units and crontabs; their own quoting is the scheduler's
@@ -147,7 +148,7 @@ def render_html(name: str, values: Mapping[str, Any]) -> str:
 
     Args:
         name: For example `report/page.html.j2`.
-        values: By the names that the template uses.
+        values: The variables of the template.
     """
     return _page_environment().get_template(name).render(values)
 
@@ -158,5 +159,5 @@ def _page_environment() -> Environment:
 
 
 def _without_controls(value: Any) -> Any:
-    """Show control characters, and marks that turn the direction of writing, as their escapes."""
+    """Escape control characters and bidirectional control characters."""
     return visible(value) if isinstance(value, str) else value

@@ -27,23 +27,23 @@ _WRITTEN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class TimeSpan(float):
-    """Seconds, and the text that a person wrote for them.
+    """A number of seconds with its original text.
 
     Attributes:
-        text: As it was written.
+        text: The original text.
     """
 
     text: str
 
     def __new__(cls, seconds: float, text: str = "") -> "TimeSpan":
-        """Return the span; without a text it is written as format_timespan does."""
+        """Return the span; the default text is that of format_timespan."""
         span = super().__new__(cls, seconds)
         span.text = text or format_timespan(seconds)
         return span
 
 
 def parse_timespan(text: str) -> float:
-    """Read a time span as systemd does.
+    """Parse a time span as systemd does.
 
     Args:
         text: One or more numbers with units. A number without a unit is seconds.
@@ -74,7 +74,7 @@ def parse_timespan(text: str) -> float:
 
 
 def format_timespan(seconds: float) -> str:
-    """Write seconds as a time span; parse_timespan reads it back to the microsecond."""
+    """Format seconds as a time span; parse_timespan returns them with microsecond precision."""
     micros = round(seconds * 1_000_000)
     whole, below = divmod(micros, 1_000_000)
     if whole and not below and whole % _WEEK == 0:
@@ -90,7 +90,7 @@ def format_timespan(seconds: float) -> str:
 
 
 def timespan_text(seconds: float) -> str:
-    """Return a time span as it was written, or as format_timespan writes it."""
+    """Return the original text of a time span, or the text of format_timespan."""
     return seconds.text if isinstance(seconds, TimeSpan) else format_timespan(seconds)
 
 
@@ -98,10 +98,10 @@ def timespan_text(seconds: float) -> str:
 
 
 def timespan(value: Any) -> TimeSpan:
-    """Read a time span in which every number has a unit; only 0 needs none.
+    """Parse a time span in which every number has a unit; only 0 needs none.
 
     Args:
-        value: The value of a key or an option, or a span that was read before.
+        value: The value of a key or an option, or a parsed span.
 
     Returns:
         Seconds, with the text.
@@ -153,7 +153,7 @@ def timespan(value: Any) -> TimeSpan:
 
 
 def positive_timespan(value: Any) -> TimeSpan:
-    """Read a time span above zero; the arguments and errors are those of timespan."""
+    """Parse a time span above zero, with the arguments and errors of timespan."""
     if (seconds := timespan(value)) <= 0:
         raise ValueError(msg("{setting} must be more than 0 s", setting=THE_VALUE))
     return seconds

@@ -1,4 +1,4 @@
-"""The one seam where install writes: whole files, atomically, taken back together when something fails."""
+"""Transactional file writes: atomic per file, rolled back together on error."""
 
 import contextlib
 import fcntl
@@ -23,11 +23,11 @@ class FileChange:
     """A file, or a block of a crontab, that changes.
 
     Attributes:
-        path: Where it is.
-        before: Its content now; None where it does not exist.
-        after: Its content afterwards; None where it is removed.
-        mode: Permissions of a new file.
-        secret: Its content is never printed.
+        path: The path.
+        before: The current content; None if the file does not exist.
+        after: The new content; None to remove the file.
+        mode: The permissions of a new file.
+        secret: The content is never printed.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class FileChange:
 
 
 class FileTransaction:
-    """Writes and removes files, remembering what stood there."""
+    """A transaction that writes and removes files and stores their previous content."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
@@ -47,31 +47,31 @@ class FileTransaction:
     def put(
         self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
     ) -> None:
-        """Write a whole file under its final name: old or new, never half.
+        """Write a file atomically.
 
         Args:
-            path: The file; its directory is made where it is missing.
-            content: Its content.
-            mode: Its permissions.
-            owner: Its user and group; None for the caller's.
+            path: The file; its directory is created if it is missing.
+            content: The content.
+            mode: The permissions.
+            owner: User and group; None for the caller's.
 
         Raises:
-            OSError: As it comes, with the path of the file.
+            OSError: The error, with the path of the file.
         """
         self._remember(path)
         self.directory(path.parent)
         write_whole(path, content, mode, owner)
 
     def apply(self, changes: Iterable[FileChange]) -> None:
-        """Write what should exist, then remove the rest; each directory is synced once, at the end.
+        """Write files, then remove others; each directory is synced once, at the end.
 
-        A directory that is missing is made; that of a secret is for its owner alone.
+        Missing directories are created; the directory of a secret is private.
 
         Args:
             changes: The files.
 
         Raises:
-            OSError: As it comes, with the path of the file.
+            OSError: The error, with the path of the file.
         """
         by_directory: dict[Path, list[FileChange]] = {}
         removed: list[FileChange] = []
@@ -88,31 +88,31 @@ class FileTransaction:
             self.remove(one.path)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
-        """Make a directory with its parents, where it is missing.
+        """Create a directory with its parents if it is missing.
 
         Args:
             path: The directory.
-            mode: Permissions of a new one.
+            mode: The permissions of a new directory.
 
         Raises:
-            OSError: As it comes.
+            OSError: It cannot be created.
         """
         if path.is_dir():
             return
         self.directory(path.parent)
         path.mkdir(mode=mode, exist_ok=True)
         self._made.append(path)
-        if os.geteuid() == 0:  # units of other users must get through, whatever the umask
+        if os.geteuid() == 0:  # units of other users need access, independent of the umask
             path.chmod(mode)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, or nothing. Raises OSError."""
+        """Remove a file if it exists. Raises OSError."""
         self._remember(path)
         with contextlib.suppress(FileNotFoundError), _named(path), _opened(path.parent) as directory:
             directory.remove(path.name)
 
     def clear(self, paths: Iterable[Path]) -> None:
-        """Remove what a writer of these files left that was killed; the caller holds the lock."""
+        """Remove temporary files of a killed writer of these files; the caller holds the lock."""
         wanted: dict[Path, list[str]] = {}
         for path in paths:
             wanted.setdefault(path.parent, []).append(path.name)
@@ -121,7 +121,7 @@ class FileTransaction:
                 directory.remove_leftovers(names, older=0.0)
 
     def roll_back(self) -> None:
-        """Put back what stood there before, newest change first."""
+        """Restore the previous content, newest change first."""
         for path, content, seen in reversed(self._before):
             with contextlib.suppress(OSError):
                 if content is None or seen is None:
@@ -144,14 +144,14 @@ class FileTransaction:
 
 @contextlib.contextmanager
 def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
-    """Give a writer, and roll its files back when something fails within.
+    """Return a transaction that is rolled back after an error in the block.
 
     Args:
-        place: What is written to.
+        place: The path for messages.
         otherwise: The hint for an error that disk_error_hint does not know.
 
     Raises:
-        JobError: Something cannot be written (cannot-write).
+        JobError: (cannot-write) Something cannot be written.
     """
     writer = FileTransaction()
     try:
@@ -174,13 +174,13 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Let one install or uninstall at a time work in a scope; within itself it is no second lock.
+    """Lock a scope for one install or uninstall at a time; the lock is reentrant.
 
     Args:
-        directory: The scope's. One that was made for the lock alone does not outlive it.
+        directory: The base directory of the scope; a directory created only for the lock is removed with it.
 
     Raises:
-        JobError: Another one works (busy), or the lock cannot be made (cannot-write).
+        JobError: Another process holds the lock (busy), or it cannot be created (cannot-write).
     """
     path = directory / "install.lock"
     if path in _held:
@@ -212,7 +212,7 @@ def _lock(path: Path) -> int:
         try:
             FileTransaction().directory(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except (FileNotFoundError, FileExistsError):  # whoever held it has just removed the directory
+        except (FileNotFoundError, FileExistsError):  # the previous holder has just removed the directory
             if os.path.lexists(path.parent) and not path.parent.is_dir():
                 raise
             continue
@@ -240,16 +240,16 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    """Put a whole file under its final name by renaming: old or new, never half.
+    """Write a file atomically by renaming.
 
     Args:
         path: The file.
-        content: Its content.
-        mode: Its permissions.
-        owner: Its user and group; None for the caller's.
+        content: The content.
+        mode: The permissions.
+        owner: User and group; None for the caller's.
 
     Raises:
-        OSError: As it comes, with the path of the file.
+        OSError: The error, with the path of the file.
     """
     with _named(path), _opened(path.parent) as directory:
         _replace(directory, path.name, content, mode, owner)
@@ -266,7 +266,7 @@ def _replace(
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """An error within is of this path: what is written below a directory has a short, temporary name."""
+    """Set the path of errors in the block, because the temporary name means nothing to a person."""
     try:
         yield
     except OSError as error:

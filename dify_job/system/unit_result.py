@@ -1,4 +1,4 @@
-"""How the process of a service ended, by its service manager."""
+"""The result of a service's process, from its service manager."""
 
 import re
 import signal
@@ -17,13 +17,13 @@ class UnitResult:
 
     Attributes:
         unit: The unit's name.
-        result: The unit's Result, as of systemd.exec(5), $SERVICE_RESULT.
-        code: exited, killed or dumped; empty where there was no process.
+        result: The value of $SERVICE_RESULT (systemd.exec(5)).
+        code: exited, killed or dumped; empty without a process.
         status: The exit status, or the signal's name without SIG.
-        invocation: The id of the start, hexadecimal.
-        began: When the process began, aware; None where that is not known.
-        ended: The same of its end.
-        user: It is a unit of a user's manager.
+        invocation: The invocation id, hexadecimal.
+        began: The start of the process, aware; None if unknown.
+        ended: The end of the process, aware; None if unknown.
+        user: The unit belongs to a user manager.
     """
 
     unit: str
@@ -37,11 +37,11 @@ class UnitResult:
 
     @classmethod
     def of_properties(cls, unit: str, properties: Mapping[str, str]) -> "UnitResult":
-        """Read the end as `systemctl show` prints it with TZ=UTC.
+        """Parse the output of `systemctl show` with TZ=UTC.
 
         Args:
             unit: The unit's name.
-            properties: At least those of PROPERTIES; one that is missing counts as empty.
+            properties: The properties; a missing one counts as empty.
         """
         code = _CODES.get(properties.get("ExecMainCode", ""), "")
         status = properties.get("ExecMainStatus", "")
@@ -57,7 +57,7 @@ class UnitResult:
 
     @classmethod
     def of_environ(cls, environ: Mapping[str, str]) -> "UnitResult | None":
-        """Read the end that systemd 251 and newer give an OnFailure= unit; None where it gave none."""
+        """Read the variables that systemd 251 and newer set for an OnFailure= unit; None without them."""
         if "MONITOR_SERVICE_RESULT" not in environ:
             return None
         return cls(
@@ -70,17 +70,17 @@ class UnitResult:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit status of a process that ended by itself."""
+        """The exit status of a process that exited."""
         return int(self.status) if self.code == "exited" and self.status.isdigit() else None
 
     @property
     def unknown(self) -> bool:
-        """True where the manager could not be asked: some have no bus for a dynamic user."""
+        """True if the manager did not answer: some have no bus for a dynamic user."""
         return not (self.result or self.code)
 
 
 def time_of(text: str) -> datetime | None:
-    """Read a timestamp as `systemctl show` prints it with TZ=UTC; None for n/a and never."""
+    """Parse a timestamp of `systemctl show` with TZ=UTC; None for n/a and never."""
     found = _TIME.search(text)
     return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
 

@@ -1,4 +1,4 @@
-"""The calling user: own directories by the XDG base directory rules, and how root's commands are given."""
+"""The calling user: directories by the XDG base directory specification, and sudo."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ def data_home(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def account_home() -> Path | None:
-    """Return the home directory that the user's account has, whatever HOME says; None without an account."""
+    """Return the home directory of the user's account, independent of HOME; None without an account."""
     try:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir)
     except KeyError:
@@ -25,7 +25,7 @@ def account_home() -> Path | None:
 
 
 def absolute(path: Path) -> Path:
-    """Return the path from the root; as it is where the working directory was removed."""
+    """Return an absolute path; unchanged if the working directory was removed."""
     try:
         return path.absolute()
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def state_home(environ: Mapping[str, str] = os.environ) -> Path:
 
 def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
     given = environ.get(variable, "")
-    if Path(given).is_absolute():  # a relative path is invalid, by the specification, and ignored
+    if Path(given).is_absolute():  # the specification says to ignore a relative path
         return Path(given)
     try:
         return Path.home() / below
@@ -48,11 +48,11 @@ def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
 
 
 def sudo_user() -> str | None:
-    """Return the person who became root by sudo(8) for this call; None where nobody did."""
+    """Return the user who called sudo(8), or None."""
     name = os.environ.get("SUDO_USER", "root")
     return name if os.geteuid() == 0 and name != "root" else None
 
 
 def sudo_prefix() -> str:
-    """Return what goes before a command that is root's, for who has to become root first."""
+    """Return the prefix of commands for root: `sudo `, or empty for root."""
     return "sudo " if os.geteuid() != 0 or sudo_user() else ""

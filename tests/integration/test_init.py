@@ -199,7 +199,7 @@ def test_server_with_a_private_certificate_authority_needs_a_ca_file(
         assert dify_job("run", "daily").code == 0
 
 
-def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, server: FakeDify) -> None:
+def test_job_is_added_in_config_d_and_the_config_stays_unchanged(dify_job: Command, server: FakeDify) -> None:
     path = config_of(dify_job)
     path.parent.mkdir(parents=True)
     mine = f'# mine\n[defaults]\nbase_url = "{server.base_url}"\n[jobs.a]\napi_key_env = "X"\n'

@@ -338,7 +338,7 @@ def test_what_stands_in_the_place_of_the_lock_can_be_moved_away(kind: str, home:
     assert home("install", "--user").code == 0
 
 
-def test_install_of_a_user_whose_state_cannot_be_made_changes_nothing(home: Home) -> None:
+def test_failed_install_with_unwritable_user_state_changes_nothing(home: Home) -> None:
     home.first = "import os; os.geteuid = lambda: os.stat('.').st_uid or 1000"
     place = home.path / "state/dify-job/daily"
     place.parent.mkdir(parents=True)

@@ -38,7 +38,7 @@ def _under_cron(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_second_tick_of_an_interval_is_not_due(state: JobState) -> None:
+def test_second_start_within_an_interval_is_not_due(state: JobState) -> None:
     every_day = job(every=86400.0)
     assert skip_reason(every_day, state, scheduled=False, if_due=True) is None, "by hand, for the first time"
     assert skip_reason(every_day, state, scheduled=True, if_due=True) is not None

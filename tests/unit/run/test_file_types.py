@@ -43,7 +43,7 @@ def test_url_with_unknown_extension_is_left_to_the_server() -> None:
         ),
     ],
 )
-def test_file_is_rejected_whose_way_to_the_app_is_not_allowed(method: str, reason: str) -> None:
+def test_file_with_an_upload_method_that_the_app_forbids_is_rejected(method: str, reason: str) -> None:
     sent = {
         "local_file": InputFile("f", "a.txt", mime_type_of("a.txt"), path=Path("a.txt")),
         "remote_url": InputFile("f", "a.txt", mime_type_of("a.txt"), url="https://example.com/a.txt"),

@@ -99,7 +99,7 @@ def test_suspended_machine_explains_missing_records() -> None:
 
 
 @pytest.mark.parametrize("by_cron", [False, True])
-def test_interval_that_divides_no_day_is_counted_from_its_first_tick(by_cron: bool) -> None:
+def test_interval_that_divides_no_day_is_counted_from_its_first_start(by_cron: bool) -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     assert missed(times, by_cron=by_cron) == (at("2026-03-12T11:00"), at("2026-03-12T12:00"))
     assert missed(times, since=NOW - timedelta(minutes=50), by_cron=by_cron) == ()
