@@ -179,7 +179,7 @@ def run(
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
             skip_reason=partial(_skip_reason, scheduled=scheduled, if_due=if_due),
-            by_unit=scheduled and schedule_guard.has_handler(chosen),
+            by_unit=scheduled and schedule_guard.notified_by_unit(chosen),
         )
         given = inputs_of(pairs, inputs_json)
         if live is not None:

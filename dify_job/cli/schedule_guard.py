@@ -104,7 +104,7 @@ def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
     return "INVOCATION_ID" in environ
 
 
-def has_handler(job: Job) -> bool:
+def notified_by_unit(job: Job) -> bool:
     """Return True in a unit with a failure unit, which notifies; a packager's own unit has none.
 
     Args:

@@ -70,7 +70,7 @@ class Environment(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class _Place(NamedTuple):
+class _VariableSource(NamedTuple):
     """The variables of one source. where: the path of the file; empty for the environment."""
 
     source: Source
@@ -120,7 +120,10 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     """
     warnings: list[str] = []
     file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _default_dotenv(warnings)
-    in_file, in_environment = _Place(Source.DOTENV, stored, str(file)), _Place(Source.ENVIRONMENT, environ)
+    in_file, in_environment = (
+        _VariableSource(Source.DOTENV, stored, str(file)),
+        _VariableSource(Source.ENVIRONMENT, environ),
+    )
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
     owner = _first(places, _KEY_VARIABLE)
     values: dict[str, str] = {}
@@ -141,11 +144,11 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     )
 
 
-def _first(places: Sequence[_Place], name: str) -> _Place | None:
+def _first(places: Sequence[_VariableSource], name: str) -> _VariableSource | None:
     return next((place for place in places if place.has(name)), None)
 
 
-def _key_of(owner: _Place | None) -> KeySource:
+def _key_of(owner: _VariableSource | None) -> KeySource:
     if owner is None:
         return KeySource(origin=Origin(Source.ENVIRONMENT, _KEY_VARIABLE))
     return KeySource(inline=Secret(owner.get(_KEY_VARIABLE)), origin=owner.origin(_KEY_VARIABLE))
@@ -165,7 +168,9 @@ def _hours(text: str, origin: Origin) -> str:
     return f"{text}h"
 
 
-def _unused_warnings(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
+def _unused_warnings(
+    places: Sequence[_VariableSource], owner: _VariableSource | None, base_url: str | None
+) -> Iterator[str]:
     """Yield warnings about base URLs from other sources than the key's."""
     for place in places:
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
@@ -217,7 +222,7 @@ def _named_dotenv(path: Path) -> Variables:
         raise unreadable(msg("env file"), path, error, hint) from None
 
 
-def _auto_start(place: _Place | None) -> bool | None:
+def _auto_start(place: _VariableSource | None) -> bool | None:
     if place is None:
         return None
     word = place.get(_AUTO_START).strip().lower()

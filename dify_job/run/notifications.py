@@ -45,8 +45,8 @@ _ANSWER_TIMEOUT = 5.0  # seconds without a byte
 _RETRY_PAUSE = 1.0  # before a second try
 _POLL_INTERVAL = 0.02
 # Outcomes without a readable configuration or with an internal error: the failure unit notifies.
-_BY_HANDLER = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
-_BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_HANDLER)
+_BY_FAILURE_UNIT = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
+_BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_FAILURE_UNIT)
 
 
 def is_notified_by_run(exit_code: int) -> bool:
@@ -174,8 +174,8 @@ class Notifier(RunObserver):
         with _errors_as_warnings():
             run = result.record
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
-            by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
-            self.ended(run, before, pause, by_handler=by_handler, directory=directory)
+            by_failure_unit = self._by_unit and not is_notified_by_run(result.exit_code)
+            self.ended(run, before, pause, by_failure_unit=by_failure_unit, directory=directory)
 
     def ended(
         self,
@@ -183,7 +183,7 @@ class Notifier(RunObserver):
         before: Sequence[RunRecord],
         pause: Callable[[float], object] = time.sleep,
         *,
-        by_handler: bool = False,
+        by_failure_unit: bool = False,
         directory: Path | None = None,
     ) -> None:
         """Write the metrics of a run and notify, within LIMIT seconds.
@@ -192,11 +192,11 @@ class Notifier(RunObserver):
             run: The run.
             before: The earlier runs, oldest first.
             pause: Waits some seconds; returns True to end the wait.
-            by_handler: The failure unit notifies; the start ping must arrive first.
+            by_failure_unit: The failure unit notifies; the start ping must arrive first.
             directory: The job's state directory; None for `state = "none"`.
         """
         _write_metrics(self._job, run, before, directory)
-        if by_handler:
+        if by_failure_unit:
             if self._start is not None:
                 self._start.wait(TIME_LIMIT)
                 self._start.warn()

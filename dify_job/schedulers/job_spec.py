@@ -75,7 +75,7 @@ class JobSpec:
         )
         return (str(self.python), *run)
 
-    def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
+    def failure_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
         """Return the command of the failure unit.
 
         Args:

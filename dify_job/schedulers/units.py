@@ -65,7 +65,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
         "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
         "catch_up": plan.schedule.catch_up,
         "notifies": bool(plan.notify),
-        "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
+        "failure_command": _command(plan.failure_command(service, user=scope is Scope.USER)),
         "notify": quoted("DIFY_JOB_NOTIFY=" + plan.notify.replace("$", "\\u0024")),  # in JSON
     }
     templates = {service: "job.service.j2", timer: "job.timer.j2"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.cli.schedule_guard import has_handler, jitter, skip_reason
+from dify_job.cli.schedule_guard import jitter, notified_by_unit, skip_reason
 from dify_job.config.model import Job, KeySource, Notify, ScheduleConfig
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
@@ -96,6 +96,6 @@ def test_jitter_is_waited_under_cron_only(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_only_a_unit_has_a_handler_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     notified = job(every=3600.0)._replace(notify=Notify(on_failure=("json://localhost",)))
-    assert not has_handler(notified), "under cron"
+    assert not notified_by_unit(notified), "under cron"
     monkeypatch.setenv("INVOCATION_ID", "0" * 32)
-    assert not has_handler(job(every=3600.0))
+    assert not notified_by_unit(job(every=3600.0))
