@@ -201,7 +201,7 @@ def check_apprise(context: HostContext) -> Problem | None:
         return warn(text, context.as_owner(*pip, "install", "apprise"))
     return ok(
         msg(
-            "apprise sends the notifications to the URLs in {files}", files=join(", ", map(str, notify.files))
+            "Apprise sends the notifications to the URLs in {files}", files=join(", ", map(str, notify.files))
         )
     )
 
@@ -210,7 +210,7 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
     return msg(
-        'edit the setting "notify" in {place}, or write one apprise URL per line into {file}; '
+        'edit the setting "notify" in {place}, or write one Apprise URL per line into {file}; '
         "to create this file, run: {command}",
         file=file,
         command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),

@@ -267,7 +267,7 @@ def print_many(reports: Sequence[JobReport]) -> None:
     common = [note for note in notes[0] if all(note in others for others in notes)]
     for report, own in zip(reports, notes, strict=True):
         runs = report.next_runs(1)
-        echo(msg("{line}, next {runs}", line=report.line, runs=runs) if runs else report.line)
+        echo(msg("{line}, next run {runs}", line=report.line, runs=runs) if runs else report.line)
         for note in own:
             if note not in common:
                 echo(msg("  {note}", note=note))

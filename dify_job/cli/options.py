@@ -181,7 +181,7 @@ def _together(*options: Decorator) -> Decorator:
 
 json_option = click.option("--json", "as_json", is_flag=True, help=msg("Print JSON."))
 all_option = click.option(
-    "--all", "all_jobs", is_flag=True, help=msg("Use all your own jobs; for root, all system jobs.")
+    "--all", "all_jobs", is_flag=True, help=msg("Select all your own jobs; as root, all system jobs.")
 )
 scope_options = _together(
     click.option(

@@ -193,7 +193,7 @@ url_files = text_or_list(
         (
             lambda item: item.startswith(URL_FILE) and file_of(item).is_absolute(),
             lambda _: msg(
-                "{setting} must name a file (mode 0600, one apprise URL per line), such as "
+                "{setting} must name a file (mode 0600, one Apprise URL per line), such as "
                 "{prefix}/etc/dify-job/notify.urls",
                 prefix=URL_FILE,
                 setting=THE_VALUE,

@@ -354,7 +354,7 @@ SETTINGS = (
         "table",
         (
             "Whom to notify: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
-            "`on_recovery` name apprise targets, from a file: `apprise-url-from-file:PATH`."
+            "`on_recovery` name Apprise targets, from a file: `apprise-url-from-file:PATH`."
         ),
         write=toml_writer.toml_table,
         installed=Notify._asdict,

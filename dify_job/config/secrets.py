@@ -221,9 +221,9 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     if not urls:
         raise JobError(
             Outcome.CONFIG,
-            msg("the notify file {path} contains no apprise URL", path=path),
+            msg("the notify file {path} contains no Apprise URL", path=path),
             msg(
-                "write apprise URLs, such as mailto://... or ntfy://..., into {path}, one per line", path=path
+                "write Apprise URLs, such as mailto://... or ntfy://..., into {path}, one per line", path=path
             ),
         )
     return urls

@@ -35,7 +35,7 @@ def parse_since(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
     except (ValueError, OverflowError, OSError, LookupError):
         raise ValueError(
             msg(
-                "{text} is not a time; write it as yesterday, 2h, 2026-01-31 or '2026-01-31 07:00'",
+                "{text} is not a time; write it as yesterday, '2h ago', 2026-01-31 or '2026-01-31 07:00'",
                 text=repr(text),
             )
         ) from None

@@ -430,13 +430,13 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
         service = apprise.Apprise()  # one instance each, because URLs in one instance wait for each other
         if not service.add(url.reveal()):
             raise _DeliveryError(
-                msg("apprise does not know this kind of URL (https://github.com/caronc/apprise/wiki)")
+                msg("Apprise does not know this kind of URL (https://github.com/caronc/apprise/wiki)")
             )
         kind = apprise.NotifyType.SUCCESS if notification.run.succeeded else apprise.NotifyType.FAILURE
         if not service.notify(
             body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
         ):
-            raise _DeliveryError(msg("apprise could not deliver the notification"))
+            raise _DeliveryError(msg("Apprise could not deliver the notification"))
 
     return send
 

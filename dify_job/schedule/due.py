@@ -85,7 +85,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
 def _not_before(at: datetime | None) -> str:
     if at is None:
         return msg("the schedule names no time in the future")
-    return msg("the run is not due before {when}", when=f"{at:%Y-%m-%d %H:%M %Z}")
+    return msg("the run is not due before {when}", when=at.strftime("%Y-%m-%d %H:%M %Z"))
 
 
 def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:

@@ -181,8 +181,8 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
         who = plan.run_as or msg("root without capabilities")
         found.append(
             msg(
-                "systemd {version} cannot pass the API key to the unit (LoadCredential=), so {who} "
-                "must be able to read the API key file",
+                "{who} must be able to read the API key file, because systemd {version} does not "
+                "support LoadCredential=",
                 version=version,
                 who=who,
             )

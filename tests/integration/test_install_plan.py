@@ -171,7 +171,7 @@ def test_install_of_many_jobs_prints_a_line_per_job_and_the_commands_once(home: 
     home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(9)))
     lines = home("install", "--user").stdout.splitlines()
     assert [line.partition(":")[0] for line in lines[:9]] == [f"job-{number}" for number in range(9)]
-    assert all(", enabled, next 2" in line for line in lines[:9])
+    assert all(", enabled, next run 2" in line for line in lines[:9])
     for what in ("  run now", "  watch", "  stop", "  remove"):
         assert len([line for line in lines if line.startswith(what)]) == 1, what
     assert lines[-1] == "9 of 9 jobs are enabled"

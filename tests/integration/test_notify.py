@@ -282,7 +282,7 @@ def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server:
     ran = job()
     assert ran.code == 0
     assert "the ping to healthchecks failed: the receiver cannot be reached" in ran.stderr
-    assert "apprise could not deliver the notification" in ran.stderr
+    assert "Apprise could not deliver the notification" in ran.stderr
 
 
 def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
@@ -330,8 +330,8 @@ def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> 
     [
         (lambda path: path.chmod(0o644), "can be read by other users"),
         (lambda path: path.unlink(), "cannot be read"),
-        (lambda path: path.write_text("# none\n"), "contains no apprise URL"),
-        (lambda path: path.write_text("nonsense://x/y\n"), "apprise does not know this kind of URL"),
+        (lambda path: path.write_text("# none\n"), "contains no Apprise URL"),
+        (lambda path: path.write_text("nonsense://x/y\n"), "Apprise does not know this kind of URL"),
     ],
 )
 def test_invalid_url_file_is_a_warning(job: Job, receiver: Receiver, fault: Any, words: str) -> None:
@@ -364,7 +364,7 @@ def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: FakeDify)
     job.configure(server.base_url, 'on_failure = ["mailto://me:s3cret@example.com"]\n')
     ran = job()
     assert ran.code == 78
-    assert "must name a file (mode 0600, one apprise URL per line)" in ran.stderr
+    assert "must name a file (mode 0600, one Apprise URL per line)" in ran.stderr
     assert "s3cret" not in ran.stdout + ran.stderr
 
 
@@ -570,7 +570,7 @@ def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, 
     assert ran.code == 1
     assert "the ping to healthchecks could not be sent: the receiver answered 'OK (not found)'" in ran.stdout
     assert (
-        f"line 2 of {job.secrets / 'success'} could not be sent: apprise could not deliver the notification"
+        f"line 2 of {job.secrets / 'success'} could not be sent: Apprise could not deliver the notification"
         in ran.stdout
     )
     assert ran.stdout.count(": sent\n") == 3
