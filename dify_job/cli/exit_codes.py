@@ -12,7 +12,7 @@ from .output import echo_data, echo_json, terminal_of_stdout
 _RETRY = {
     RetrySafety.NOT_NEEDED: msg("no"),
     RetrySafety.SAFE: msg("yes"),
-    RetrySafety.NOT_SAFE: msg("check first"),
+    RetrySafety.NOT_SAFE: msg("never blindly"),
     RetrySafety.USELESS: msg("pointless"),
     RetrySafety.POLICY: msg("your decision"),
 }

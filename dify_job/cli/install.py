@@ -72,9 +72,7 @@ _SERVER_TIMEOUT = 5.0  # seconds for the probes of all servers
 @click.option(
     "--start/--no-start",
     default=None,
-    help=msg(
-        "With --start, also enable paused jobs; with --no-start, install new jobs without enabling them."
-    ),
+    help=msg("Also enable paused jobs / install new jobs disabled."),
 )
 @click.option(
     "--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand.")
