@@ -124,7 +124,7 @@ def test_next_merges_jobs_by_time_and_lists_disabled_ones(night: Home) -> None:
 def test_invalid_time_is_rejected_with_examples(night: Home, words: tuple[str, ...]) -> None:
     done = night(*words)
     assert (done.code, done.stdout) == (64, "")
-    assert "write it as yesterday, 2h, 2026-01-31" in done.stderr
+    assert "write it as yesterday, '2h ago', 2026-01-31" in done.stderr
 
 
 # logs
