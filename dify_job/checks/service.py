@@ -46,7 +46,9 @@ def check_backend(context: HostContext) -> Problem:
         )
     if why_not is None:
         version = context.scheduler.version
-        return ok(msg("systemd {version} with its {scope} service manager", version=version, scope=scope))
+        return ok(
+            msg("the {scope} service manager of systemd {version} responds", version=version, scope=scope)
+        )
     if not context.system and systemctl.is_booted():
         return bad(why_not, access.linger_command())
     by_cron = context.command("install", context.job.name, "--backend", "cron")

@@ -24,7 +24,7 @@ VALIDATE = msg(
     command=command("dify-job", "config", "validate"),
 )
 _QUOTES = msg(
-    'write strings in quotes, as in every = "1h"; then check the configuration file: {command}',
+    'write strings in quotes, for example: every = "1h". Then check the configuration file: {command}',
     command=command("dify-job", "config", "validate"),
 )
 _OLD_SUFFIXES = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote

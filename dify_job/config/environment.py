@@ -163,7 +163,7 @@ def _hours(text: str, origin: Origin) -> str:
                 origin=origin.where,
                 text=text,
             ),
-            msg("write only the number of hours, as in SCHEDULER_INTERVAL_HOURS=2"),
+            msg("write only the number of hours, for example: SCHEDULER_INTERVAL_HOURS=2"),
         )
     return f"{text}h"
 

@@ -54,7 +54,10 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
         message=msg(
             "workflow succeeded, but its result is not as expected: {faults}", faults=join("; ", faults)
         ),
-        hint=msg('compare the run in the app\'s Logs in Dify with the setting "expect" of the job'),
+        hint=msg(
+            "open the app's Logs in Dify, and compare the outputs of the run with "
+            'the job\'s setting "expect"'
+        ),
     )
 
 

@@ -126,5 +126,8 @@ def _rejected(expression: str, why: str) -> JobError:
             expression=expression,
             reason=why,
         ),
-        msg("write calendar as in systemd.time(7), such as Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
+        msg(
+            "write calendar as described in systemd.time(7), for example: Mon..Fri 07:30, "
+            "or *-*-01 06:00 Europe/Berlin"
+        ),
     )

@@ -93,7 +93,7 @@ def address_of(listen: str) -> tuple[str, int]:
         raise JobError(
             Outcome.USAGE,
             msg("--http-listen {listen!r} is not an address with a port", listen=listen),
-            msg("write an IP address and a port, as in 127.0.0.1:8000"),
+            msg("write an IP address and a port, for example: 127.0.0.1:8000"),
         )
     return str(address), int(found["port"])
 

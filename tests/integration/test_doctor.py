@@ -412,7 +412,7 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
             'calendar = "x"',
             "",
             "schedule",
-            'edit the setting "calendar" in {config}:5; write calendar as in systemd.time',
+            'edit the setting "calendar" in {config}:5; write calendar as described in systemd.time',
         ),
         ('every = "5min"\njitter = "5min"', "", "schedule", "set a shorter jitter in {config}:6"),
         ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
