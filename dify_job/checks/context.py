@@ -140,7 +140,7 @@ class HostContext:
 
     @property
     def python(self) -> Path | None:
-        """The interpreter of the unit or crontab entry; None if there is none."""
+        """The interpreter of the unit or crontab entry, installed or about to be; None if there is none."""
         if self.prepared is not None:
             return self.prepared.python
         return self.installed_job.python if self.installed_job else None
@@ -162,7 +162,7 @@ class HostContext:
 
     @cached_property
     def spec(self) -> JobSpec:
-        """The specification of the job with the installed interpreter."""
+        """The specification that install would give to the scheduler, with the interpreter of today."""
         return self.prepared or job_spec(self.job, self.config_path, python=self.python)
 
     @property
@@ -222,5 +222,5 @@ class HostContext:
         return self.as_owner("dify-job", *words, *(("--user",) if needs_scope else ()))
 
     def as_owner(self, *words: str) -> Command:
-        """Return a command on a file of the job's owner, who is root or the caller."""
+        """Return a command that the owner of the installation must run: root for a system job."""
         return Command(words, needs_root=self.system)

@@ -93,7 +93,7 @@ def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSock
 def _check_token(http: HttpSocketConfig) -> JobError | None:
     path = http.token_file
     if path is None or not (os.geteuid() == 0 or is_missing(path) or os.access(path, os.R_OK)):
-        return None  # only root can read the token, which is correct
+        return None  # there is no token, or only root can read it, which is correct
     try:
         read_token(path)
     except JobError as error:
@@ -125,7 +125,10 @@ def http_callers(http: HttpSocketConfig) -> str:
 
 
 def _install_command(state: HttpSocketStatus) -> Command:
-    """Return the install command for the same interface; sudo gives the caller access, too."""
+    """Return the install command for the same interface.
+
+    sudo gives access to its caller; a command for root names the user with access in SUDO_UID=.
+    """
     http, needs_root = state.config, state.scope is Scope.SYSTEM
     if http is None:
         return command("dify-job", "install", *state.jobs, "--http", needs_root=needs_root)

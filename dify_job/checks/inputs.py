@@ -67,22 +67,21 @@ def check_inputs(context: HostContext) -> Problem | None:
     try:
         app_form.fit_inputs(inputs, probe.parameters, version_of({"X-Version": probe.version or ""}), files)
     except JobError as error:
-        checked = (
-            job.workflow_id is None or any(files.values()) or needs_form(inputs)
-        )  # a run also fetches the form then
-        return (fail if checked else warn)(join("", (error.message, _is_pinned_version(job))), fix)
+        # In these cases, a run checks its inputs by the form, too.
+        checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)
+        return (fail if checked else warn)(join("", (error.message, _pinned_version_note(job))), fix)
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
             "the app has no input {names}, so Dify ignores the value{other_version}",
             names=join(", ", unknown),
-            other_version=_is_pinned_version(job),
+            other_version=_pinned_version_note(job),
         )
         return warn(text, fix)
     text = msg(
         "the inputs match the app's input form: {given} given, {required} required{other_version}",
         given=len(inputs) + len(files),
         required=sum(field.required for field in probe.parameters.form),
-        other_version=_is_pinned_version(job),
+        other_version=_pinned_version_note(job),
     )
     return ok(text)
 
@@ -145,7 +144,7 @@ def _usable_app(context: HostContext) -> AppProbe | None:
     return context.app if context.app is not None and expected_failure(context.app) is None else None
 
 
-def _is_pinned_version(job: Job) -> str:
+def _pinned_version_note(job: Job) -> str:
     """Return a note for a pinned version: Dify shows only the form of the newest version."""
     if job.workflow_id is None:
         return ""

@@ -28,7 +28,7 @@ _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi",
 
 
 def missing_module(context: HostContext, module: str) -> bool:
-    """Return whether the job's interpreter lacks a module.
+    """Return whether the job's interpreter, or without one this interpreter, lacks a module.
 
     Args:
         context: The job and the host.
@@ -85,7 +85,7 @@ def check_interpreter(context: HostContext) -> Problem | None:
                 reason=why,
             )
         )
-    done = _version_of(python)
+    done = _run_version(python)
     if not done.answered:
         why = msg(
             "the Python interpreter {python} could not be checked, because it failed to run: {reason}",
@@ -123,8 +123,8 @@ def _install_again(context: HostContext) -> str:
 
 
 @cache
-def _version_of(python: Path) -> subprocesses.Completed:
-    """Return the version of its dify-job, cached for all jobs."""
+def _run_version(python: Path) -> subprocesses.Completed:
+    """Run the interpreter's `dify_job --version`, once for all jobs."""
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
 
@@ -229,7 +229,7 @@ def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
 
 
 def _bundle_variable(job: Job) -> list[str]:
-    """Return the variable with the CA bundle for runs from this shell."""
+    """Return the variable whose CA bundle a run from this shell uses, or nothing."""
     if not job.base_url.startswith("https:") or job.ca_file is not None:
         return []
     names = [name for name in _BUNDLES if os.environ.get(name)]
@@ -237,7 +237,7 @@ def _bundle_variable(job: Job) -> list[str]:
 
 
 def _proxy_variables(base_url: str) -> set[str]:
-    """Return the variables with the proxy of runs from this shell."""
+    """Return the variables that set the proxy of a run from this shell, or nothing."""
     parts = urlsplit(base_url)
     used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
     if used is None or proxy_bypass(parts.hostname or ""):

@@ -1,4 +1,4 @@
-"""All checks, in the order in which a run would fail, and the functions that run them."""
+"""All checks, in the order in which a run meets the problems, and the functions that run them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +85,7 @@ class Needs(IntEnum):
 
 
 class Check(NamedTuple):
-    """One check of a job. Of several checks with one name, the first problem ends the sequence.
+    """One check of a job. After a problem, later checks with the same name are skipped.
 
     Args:
         name: The name of its problems; stable, for programs.
@@ -199,9 +199,8 @@ def _run_check(check: Check, context: HostContext) -> Problem | None:
     try:
         return check.run(context)
     except JobError as error:
-        if (
-            error.outcome is Outcome.UNREACHABLE
-        ):  # a server or scheduler did not answer, which is not the job's fault
+        # A server or scheduler that does not answer is not the job's fault.
+        if error.outcome is Outcome.UNREACHABLE:
             return warn(error.message, error.hint)
         fix = check.fix(context, error) if check.fix is not None else None
         return fail(error.message, fix or error.hint, error.outcome)
@@ -229,9 +228,8 @@ def check_jobs(
     """
     now, servers = datetime.now(UTC), Servers()
     if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):
-        config_path = config_path or scope_config(
-            system=True
-        )  # the default search would find the caller's own file first
+        # The default search would find the caller's own file first.
+        config_path = config_path or scope_config(system=True)
     try:
         config = load_config(config_path, env_file, with_lines=True)
         jobs = pick_usable(config, [job])

@@ -73,10 +73,10 @@ class Servers:
 
 
 def expected_failure(probe: AppProbe) -> RunOutcome | None:
-    """Return the outcome with which a run of this app would fail now; None where nothing is known against it.
+    """Return the outcome with which a run of this app would fail now; None if no reason is known.
 
     Args:
-        probe: What the server said without starting anything.
+        probe: The server's answer about the app.
     """
     if probe.failure is not None:
         return _outcome_of(probe.failure)

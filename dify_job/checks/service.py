@@ -36,12 +36,12 @@ def check_backend(context: HostContext) -> Problem:
             scope=scope,
             reason=manager.no_answer,
         )
-        file_status = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
+        show_errors = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
         return bad(
             text,
             msg(
                 "if the service manager is frozen, reboot the machine; to see the reason, run: {command}",
-                command=file_status,
+                command=show_errors,
             ),
         )
     if why_not is None:
@@ -64,7 +64,7 @@ def _uninstall(context: HostContext, installed_job: InstalledJob) -> Command:
 
 
 def _scope_flags(context: HostContext) -> tuple[str, ...]:
-    """Return the flags that make install use the scope of this call."""
+    """Return the flags that install needs to use the scheduler and scope of this call."""
     backend = ("--backend", "cron") if context.by_cron and systemctl.is_booted() else ()
     return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
 
@@ -320,7 +320,7 @@ def check_mail(context: HostContext) -> Problem | None:
 
 
 def check_linger(context: HostContext) -> Problem | None:
-    """Check that a user's timers run without a login; None for system jobs."""
+    """Check that a user's timers run without a login; None for system jobs and for cron."""
     if context.by_cron or context.system:
         return None
     if access.lingers():

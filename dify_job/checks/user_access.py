@@ -73,14 +73,13 @@ def is_hidden_from_caller(context: HostContext, python: Path) -> bool:
 
 def untrusted_reason(python: Path) -> str | None:
     """Return why the caller must not run an interpreter: another user can replace it."""
-    there = (
-        python.parent / "pyvenv.cfg"
-    )  # the directory of the interpreter, then the directory of its link target
+    # First the directories of the interpreter's own path, then those of its link target.
+    there = python.parent / "pyvenv.cfg"
     return directories_error(there) or directories_error(python)
 
 
 def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Problem | None:
-    """Return the first path that the job's user cannot access; None if it can access all.
+    """Return the problem of the first path that the job's user cannot access; None if it can access all.
 
     Args:
         spec: The job.
@@ -152,9 +151,8 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
             copy=own,
             command=command("install", "-m", "600", "-o", account.name, str(spec.key_file), str(own)),
         )
-        planned = (
-            is_missing(spec.key_file) and account.uid == os.geteuid()
-        )  # install writes it for the calling user
+        # Install writes the key file for the calling user.
+        planned = is_missing(spec.key_file) and account.uid == os.geteuid()
         path, mode = _planned(spec.key_file) if planned else (spec.key_file, os.R_OK)
         yield _Needed(path, msg("the API key file"), copy, mode)
 

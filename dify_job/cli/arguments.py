@@ -50,7 +50,7 @@ def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
 
 
 def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
-    """Return the files of --file KEY=PATH|URL; relative paths start at the working directory.
+    """Return the files of --file KEY=PATH|URL; relative paths are relative to the working directory.
 
     Args:
         pairs: The arguments; a repeated key makes a list.

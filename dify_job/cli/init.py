@@ -38,7 +38,10 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The configuration to add the job to. existing: the current configuration, which is never edited."""
+    """The configuration to add the job to.
+
+    existing: the configuration that exists, or None. It is never edited: the job gets a file in config.d.
+    """
 
     config: Path
     existing: Config | None

@@ -204,7 +204,7 @@ def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff
 def _http_config(
     jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
 ) -> HttpSocketConfig | None:
-    """Return the HTTP interface of the flags; None without the flags. Raises JobError for invalid flags."""
+    """Return the HTTP interface of the flags; None without --http. Raises JobError if it cannot be served."""
     if not http:
         if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
             raise JobError(

@@ -258,7 +258,7 @@ def print_one(report: JobReport) -> None:
 
 
 def print_many(reports: Sequence[JobReport]) -> None:
-    """Print a line for each job, then the notes that several jobs share.
+    """Print a line and the notes of each job, then once the notes that all jobs share.
 
     Args:
         reports: At least two.

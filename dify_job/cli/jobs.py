@@ -1,4 +1,4 @@
-"""Check the job names of commands: which jobs exist, and who may change them."""
+"""Check the job names of commands: which jobs exist, and which of them only root can change."""
 
 import os
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ def set_up(
         without_result: Leave the outcome out of the log, because the command prints it.
 
     Returns:
-        The live line, which is also the stream of the log; None without a terminal.
+        The live line, which is also the stream of the log; None without a terminal or for a scheduled start.
     """
     level = options.log_level
     if level is None:
@@ -109,7 +109,7 @@ def _file_of(job: Job) -> Stream | None:
         return None
     try:
         return open_log_file(job.log_file)
-    except OSError as error:  # cron mails stderr; an error there changes no outcome
+    except OSError as error:  # cron mails this message; a missing log changes no outcome
         echo_err(
             msg(
                 "dify-job: the log file {path} cannot be written: {reason}",

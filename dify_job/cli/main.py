@@ -146,7 +146,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         except (OSError, ValueError, AttributeError):
             continue  # a closed or full output does not change the exit status
     # Everything is flushed and fsynced. Exiting without tear-down saves 0.14 of `import requests`, and no
-    # # thread that hangs in a DNS look-up delays the exit.
+    # thread that hangs in a DNS look-up delays the exit.
     os._exit(code)
 
 

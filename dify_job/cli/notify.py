@@ -84,11 +84,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     if run is None:
         run, before = _store_end(directory, unit_result, fault), past
     log.error(
-        msg(
-            "the unit {unit} failed before dify-job could store a result: {message}",
-            unit=unit,
-            message=run.message,
-        ),
+        msg("the unit {unit} failed: {message}", unit=unit, message=run.message),
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
@@ -103,7 +99,7 @@ def _asked(unit: str, *, user: bool) -> UnitResult:
 
 
 def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
-    """Return the configured job; if it cannot be read, the stored notifications and the error."""
+    """Return the configured job; if it cannot be read, one with the stored notifications, and the error."""
     try:
         return pick(load_config(options.config_path, options.env_file), name), None
     except JobError as error:

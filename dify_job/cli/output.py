@@ -1,4 +1,4 @@
-"""Output of the commands: results to stdout, messages to stderr, in every locale, even if closed."""
+"""Output of the commands: results to stdout, messages to stderr, in every locale, even if one is closed."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def log_traceback() -> None:
 
 
 def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.Terminal:
-    """Return the terminal of standard output.
+    """Return width, height, colours and encoding of standard output.
 
     Args:
         environ: The environment variables. COLUMNS sets the width; NO_COLOR and TERM=dumb turn colours off.

@@ -47,7 +47,7 @@ def resume(
 def _set_paused(
     options: Globals, jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool
 ) -> None:
-    """Pause or resume the named jobs, or all installed jobs without names."""
+    """Pause or resume the named jobs; without names, all installed jobs."""
     there = installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
     absent = [job for job in jobs if job not in {one.job for _, one in there}]
     check_not_system_jobs("pause" if paused else "resume", absent, scope, backend)

@@ -32,7 +32,7 @@ class LiveLine(RunObserver):
             is_ready: Returns False while the terminal accepts no output; then nothing is drawn.
         """
         self._stream = stream
-        self._has_room = is_ready
+        self._is_ready = is_ready
         self._began = time.monotonic()
         self._node: str = msg("waiting for the server")
         self._tokens = 0
@@ -104,7 +104,7 @@ class LiveLine(RunObserver):
             with self._lock:
                 if self._stopped.is_set():
                     return
-                if not self._has_room():
+                if not self._is_ready():
                     continue
                 elapsed = format_timespan(float(int(time.monotonic() - self._began)))
                 tokens = msg(" · {number} tokens", number=self._tokens) if self._tokens else ""

@@ -41,7 +41,7 @@ def prompt(question: str, default: str | None = None, *, hidden: bool = False) -
         The answer, without spaces around it.
 
     Raises:
-            click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
+        click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
     """
     try:
         answer = click.prompt(translate(question), default=default, err=True, hide_input=hidden)
@@ -52,7 +52,7 @@ def prompt(question: str, default: str | None = None, *, hidden: bool = False) -
 
 
 def prompt_for_key() -> Secret:
-    """Ask a person for the key until it can be one. Raises click.Abort as asked does."""
+    """Ask a person for the key until it can be one. Raises click.Abort as prompt does."""
     echo_err(msg("Enter the app's API key (in Dify: API Access). The key stays hidden while you type."))
     while True:
         try:
@@ -77,11 +77,11 @@ def read_api_key(source: str | None, command: str) -> Secret:
 
     Args:
         source: A path, - for standard input, or None to ask the person, or read what is piped in.
-        command: The name of the command, for messages.
+        command: The command as a person types it, for messages.
 
     Raises:
         JobError: (usage, config) There is no key, or it is malformed.
-            click.Abort: The person left the prompt.
+        click.Abort: The person left the prompt.
     """
     if source is not None and source.lower().startswith(("app-", "bearer ")):
         raise JobError(
@@ -111,7 +111,7 @@ def read_api_key(source: str | None, command: str) -> Secret:
 
 
 def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
-    """Return the inputs or files of a new job, and prompt for missing ones.
+    """Return the inputs or files of a new job, and prompt for missing required inputs.
 
     Args:
         probe: The app, with its form where the server was asked.
@@ -122,7 +122,7 @@ def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list
         JobError: (usage) The app has no such input, or a value does not fit.
     """
     form = [] if probe.parameters is None else [f for f in probe.parameters.form if f.takes_files == files]
-    known_ones = [_field_value(field, given.get(field.variable)) for field in form]
+    known_ones = [_draft_of_field(field, given.get(field.variable)) for field in form]
     known = {field.variable for field in form}
     for name in given.keys() - known:
         if probe.parameters is not None:
@@ -147,7 +147,7 @@ def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list
     ]
 
 
-def _field_value(field: FormField, given: str | None) -> DraftInput:
+def _draft_of_field(field: FormField, given: str | None) -> DraftInput:
     value: Any = given
     if given is not None and not field.takes_files and not is_template(given):
         try:

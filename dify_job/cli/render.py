@@ -250,7 +250,7 @@ def _remove_stale(writer: FileTransaction, output_dir: Path, place: Path, config
 
 
 def _managed(directory: Path) -> Iterator[tuple[Path, FileStatus]]:
-    """The files in a directory that dify-job wrote for jobs."""
+    """Yield the files in a directory that dify-job wrote for jobs."""
     for path in sorted(directory.iterdir()):
         if path.name.startswith("dify-job-") and path.is_file():
             status = file_status(path)

@@ -315,7 +315,7 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
 
 
 def _print_or_mail(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
-    """Print a result to stdout; under cron, which mails output, print only a failure, to stderr.
+    """Print a result to stdout; of a scheduled run, print only a failure under cron, which mails stderr.
 
     This comes last, because a reader such as a pager may wait without limit.
     """

@@ -61,9 +61,8 @@ def skip_reason(job: Job, state: JobState | None, *, scheduled: bool, if_due: bo
     runs = decision.due or (last is None and not scheduled)  # the first start by a person is a run
     try:
         if decision.new_last_due is not None:
-            state.put_last_due(
-                decision.new_last_due.timestamp()
-            )  # before the run, so that a crash does not repeat it
+            # Recorded before the run, so that a crash does not repeat it.
+            state.put_last_due(decision.new_last_due.timestamp())
     except OSError as error:
         raise cannot_write(state.directory, error) from None
     return None if runs else decision.why
@@ -90,7 +89,7 @@ def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def _has_finer_grid(job: Job) -> bool:
-    """Return True for an interval that does not divide a day: its timer fires more often."""
+    """Return True for an interval that does not divide a day: its timer fires more often than that."""
     every = job.schedule.every
     return every is not None and _DAY % every != 0
 
@@ -133,7 +132,8 @@ def jitter(job: Job) -> float:
 def drift(config: Config, job: Job) -> str | None:
     """Return a warning if the configuration changed since the job was installed, otherwise None.
 
-    Only a configuration file newer than the installed files is compared with them.
+    Only a configuration file newer than the installed files is compared with them, so that most runs load no
+    further module.
 
     Args:
         config: The configuration of the run.

@@ -10,7 +10,7 @@ from ..dify.event_queue import EventQueue
 from ..run.observers import RunObserver
 from ..run.result import Result
 
-_GRACE = 1.0  # seconds between the second signal and the forced exit
+_GRACE = 1.0  # seconds between a signal that ends the process and the forced exit
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
 
@@ -59,7 +59,7 @@ class Signals(RunObserver):
         self.code = result.exit_code
 
     def begin_run(self) -> None:
-        """Begin the run: from now on a signal stops it."""
+        """Stop raising Cancelled: from now on a signal asks the run to stop."""
         self._raises = False
 
     @contextlib.contextmanager

@@ -29,7 +29,8 @@ _MAX_SIZE = 1024 * 1024  # bytes
 _HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
 # Patterns are compiled on first use, because most jobs have a configuration file. This one matches one
-# variable, or one line without a variable. A quote that is not closed, or has text after it, ends there.
+# variable, or one line without a variable. A quote that is not closed, or has text after it, ends at the
+# line end.
 _ENTRY = r"""(?x)
     [^\S\r\n]* (?:export[^\S\r\n]+)? (?:'(?P<quoted_name>[^'\r\n]*)' | (?P<name>[^=\#'\s]+)) [^\S\r\n]* =
     (?: [^\S\r\n]* (?: "(?P<double>(?:[^"\\]|\\[\s\S])*)" | '(?P<single>[^']*)' ) [^\S\r\n]* (?:\#[^\r\n]*)?
@@ -59,7 +60,7 @@ class Environment(NamedTuple):
         key: The source of the API key.
         auto_start: Whether install enables the schedule; None if no variable sets it.
         files: The env file, if one was read.
-        warnings: Warnings about ignored variables.
+        warnings: Warnings about ignored variables and files.
     """
 
     values: Mapping[str, str]

@@ -55,7 +55,7 @@ def load_config(
 
     Args:
         path: From --config.
-        env_file: From --env-file: reads the job `default` from that file instead of a configuration.
+        env_file: From --env-file. Without a path, the job `default` is read from it, and no configuration.
         environ: The variables of the process.
         flags: Settings from options.
         with_lines: Add line numbers to origins, for `config show`.
@@ -64,7 +64,7 @@ def load_config(
         The jobs; `broken` has the jobs with an error, and those that a broken file of config.d concerns.
 
     Raises:
-        JobError: No job can be used; the error lists every mistake.
+        JobError: There are errors, and no job can be used; the error lists every mistake.
     """
     found = None if env_file is not None and path is None else find_config(path, environ)
     if found is None:
@@ -171,7 +171,7 @@ def _no_such_job(config: Config, name: str) -> JobError:
 
 
 def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
-    """Return the named jobs, each once, or all jobs without names.
+    """Return the named jobs, each once; without names, all jobs.
 
     Args:
         config: All jobs.
@@ -186,7 +186,7 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
 
 
 def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
-    """Return the named jobs, each once, or all usable jobs without names.
+    """Return the named jobs, each once; without names, all usable jobs.
 
     Args:
         config: All jobs.
@@ -211,7 +211,7 @@ def _job_names(documents: Sequence[Document], broken_files: Sequence[BrokenFile]
 
 
 def _layers(name: str, documents: Sequence[Document]) -> list[_Layer]:
-    """Yield the tables with settings of a job; each overrides those before it."""
+    """Return the tables with settings of a job; each overrides those before it."""
     tables = [(document, table_in(document.data.get("jobs"))) for document in documents]
     return [
         *(_Layer(table_in(each.data.get("defaults")), each, ("defaults",)) for each in documents),
@@ -278,7 +278,7 @@ def _build(
     schedule = ScheduleConfig(
         **{field: values.pop(field) for field in {*ScheduleConfig._fields} & values.keys()}
     )
-    there = absolute(base)  # timers do not run in the working directory
+    there = absolute(base)  # a scheduled run has another working directory
     file, encrypted = (place and there / place for place in (key.file, key.encrypted))
     job = Job(
         name=name,

@@ -84,7 +84,7 @@ class RetryPolicy(NamedTuple):
 
 
 class Downloads(NamedTuple):
-    """Limits of files that a workflow returns. max_size: bytes of one file."""
+    """Limits of a workflow's files, which are saved next to the output file. max_size: bytes of one file."""
 
     max_files: int = 20
     max_size: int = 100_000_000
@@ -111,7 +111,7 @@ JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
 class Expectation(NamedTuple):
     """The assertions on the value at a path of the run, which must exist. All that are set must hold.
 
-    equals: empty, or the expected value. regex: a pattern that the text must match. type: allowed JSON types.
+    equals: empty, or the expected value. regex: a pattern to find in the text. type: allowed JSON types.
     """
 
     nonempty: bool = False
@@ -271,13 +271,13 @@ class Config(NamedTuple):
     """All jobs and the files they came from.
 
     Attributes:
-        path: The configuration file; None if none exists.
+        path: The configuration file; None for a job from environment variables or an env file.
         files: Every file that was read.
         jobs: The jobs that can be used, by name.
         broken: The error of each job that cannot be used, by its name.
         broken_files: The files of config.d that cannot be used; they may declare more jobs.
         errors: All errors, each once.
-        auto_start: The value of AUTO_START_SCHEDULER in an env file.
+        auto_start: The value of AUTO_START_SCHEDULER, or None.
         warnings: For the log.
     """
 

@@ -41,9 +41,8 @@ def file_error(
         )
     if _open_to_others(opened, place) & stat.S_IWOTH:
         return msg("{path} can be changed by other users", path=path)
-    if (
-        private and opened.st_mode & _OTHERS_READ
-    ):  # like ssh(1): a private file must not be readable by a group
+    # Like ssh(1): a private file must not be readable by a group.
+    if private and opened.st_mode & _OTHERS_READ:
         return msg("{path} can be read by other users", path=path)
     return None
 
@@ -113,8 +112,8 @@ def check_secret_path(path: Path) -> None:
 def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
     """Return the fix for a rejected file, based on its current state.
 
-    The fix never changes the owner: it copies a file from the home of another user, and changes the mount
-    options of a file that a container runtime mounts.
+    A file in the home of another user is copied, because a new owner would take it from that user. A file
+    that a container runtime mounts needs other mount options.
 
     Args:
         path: The rejected file.

@@ -392,7 +392,7 @@ def json_table(value: Any) -> Mapping[str, Any]:
 
 
 def size(value: Any) -> int:
-    """Read a size, such as "2kB"; false means no limit.
+    """Read a size, such as "2kB"; false means 0.
 
     Args:
         value: As a config file or a flag has it.

@@ -13,9 +13,8 @@ from typing import Any
 from .sinks import DatagramSocket
 
 _SOCKET = "/run/systemd/journal/socket"
-_MAX_VALUE = (
-    48 * 1024
-)  # bytes; a datagram of 300 KB fails with EMSGSIZE, and complete outputs are never logged
+# Bytes; a datagram of 300 KB fails with EMSGSIZE, and complete outputs are never logged.
+_MAX_VALUE = 48 * 1024
 _DRAIN = 1.0  # seconds at most
 
 # Fixed ids of dify-job's messages: journalctl MESSAGE_ID=... finds every message of a kind.

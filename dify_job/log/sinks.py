@@ -116,8 +116,8 @@ class NonBlockingWriter(io.RawIOBase):
 def _non_blocking_write(fd: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
     """Return a write function that raises BlockingIOError instead of waiting, and its close function.
 
-    Other processes share O_NONBLOCK with the open file, so the file is opened a second time. If that fails,
-    the flag is set only during one write.
+    O_NONBLOCK belongs to the open file, which other processes share, so the file is opened a second time. If
+    that fails, the flag is set only during one write.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):

@@ -1,4 +1,4 @@
-"""Messages as JSON with template and values, so that each reader sees a record in the own language."""
+"""Messages as JSON with template and values, so that each reader sees a record in their own language."""
 
 import string
 from collections.abc import Mapping

@@ -101,7 +101,7 @@ class JobStatus:
 
     @property
     def health(self) -> Health:
-        """The health of the job. A paused job is healthy."""
+        """The health of the job. A pause alone is no problem, because a person decided it."""
         if self.last_failed:
             return Health.FAILING
         if self.sync is not Sync.CONFIGURED or self.problems or self.failures:
@@ -252,10 +252,10 @@ def _unknown_job(name: str) -> Job:
 def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[str, Any]:
     """Return the attributes of a status that concern runs."""
     runs = past.runs if past.error is None else None
-    ending = one.unit_result if one is not None else None
+    unit_result = one.unit_result if one is not None else None
     running, since = _running(past.directory, one, now)
     return {
-        "last": latest_run(read_last(past.directory), runs, ending, past.abandoned),
+        "last": latest_run(read_last(past.directory), runs, unit_result, past.abandoned),
         "history": past,
         "past": summary(runs) if runs is not None else None,
         "failures": tuple(failures_since(past.runs, parse_since("yesterday", now))),

@@ -172,7 +172,7 @@ def _dated(job: JobStatus, begin: datetime) -> _Dated:
 
 
 class _Calendar:
-    """The days of the page in local time, from the first run to today, but at least a week."""
+    """The days of the page in local time: from the first run to today, at least a week, at most `days`."""
 
     def __init__(self, at: datetime, days: int, dated: _Dated) -> None:
         today = at.astimezone().date()
@@ -287,7 +287,7 @@ def _outcome(run: RunRecord) -> str:
 
 
 def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
-    """Return the caption of a strip of runs."""
+    """Return the caption of a strip: the number of runs and the time of the first, or why it is empty."""
     if job.hidden:
         return translate(msg("permission denied"))
     if not runs:

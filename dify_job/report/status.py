@@ -166,7 +166,7 @@ class _Configs:
         return self._read[installed_job.source]
 
     def errors(self) -> tuple[tuple[str, JobError], ...]:
-        """Yield each error once; an error in the caller's and another configuration belongs to the other."""
+        """Return each error once; an error in the caller's and another configuration belongs to the other."""
         found: dict[str, tuple[str, JobError]] = {}
         for path, config in [("", self.callers), *self._read.items()]:
             for error in (config,) if isinstance(config, JobError) else config.errors:

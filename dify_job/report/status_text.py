@@ -191,7 +191,7 @@ def _next(row: JobStatus) -> str:
 
 
 def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
-    """Yield the reasons why a job needs attention.
+    """Yield the progress of a run, then the reasons why the job needs attention, a text each.
 
     Args:
         row: The job.

@@ -101,7 +101,7 @@ def wrapped(text: str, width: int) -> list[str]:
     """Wrap a text; lines break after Chinese characters and at spaces.
 
     Args:
-        text: Text without line ends. A word longer than a line is not broken.
+        text: Text without line ends. A word longer than a line is not broken, so that it can be copied.
         width: Columns of a line.
     """
     return list(_lines(_PIECE.findall(text), width))

@@ -10,9 +10,8 @@ from ..system.timespan import timespan_text
 from . import intervals, upcoming
 
 _CRON_MINUTE = 60.0  # seconds in which cron starts a line
-_CLOCK_STEP_BACK = timedelta(
-    days=1
-)  # a larger step corrects a wrong clock; a smaller one must not repeat a run
+# A larger step back corrects a wrong clock; a smaller one must not repeat a run.
+_CLOCK_STEP_BACK = timedelta(days=1)
 _CLOCK_STEPPED_BACK = msg("the system clock was set back, so the interval starts again now")
 
 
@@ -68,9 +67,8 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
             due=False, new_last_due=datetime.fromtimestamp(grid_time, UTC), why=_CLOCK_STEPPED_BACK
         )
     steps = (grid_time - last_due) // step
-    at = datetime.fromtimestamp(
-        last_due + steps * step, UTC
-    )  # recorded instead of the grid time, so that the interval does not drift
+    # This time is recorded instead of the grid time, so that the interval does not drift.
+    at = datetime.fromtimestamp(last_due + steps * step, UTC)
     late = (now - at).total_seconds()
     # a clock change delays cron by one grid time; a longer delay is an outage
     within_limit = (

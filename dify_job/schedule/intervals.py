@@ -17,7 +17,7 @@ from ..system.timespan import format_timespan, timespan_text
 DAY = 86400
 _MAX_LINES = 48
 _MAX_INTERVAL = 10 * 366 * DAY
-_MIN_GRID = 60  # seconds; a finer grid would start a process each second
+_MIN_GRID = 60  # seconds; a finer grid could start a process each second
 
 
 @dataclass(frozen=True, slots=True)

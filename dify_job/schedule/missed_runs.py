@@ -28,7 +28,7 @@ class RecordedRun:
     ended: datetime
 
     def covers(self, scheduled: datetime, late: timedelta) -> bool:
-        """Return whether this is the run of a scheduled time, or was in progress then.
+        """Return whether this is the run of a scheduled time, or was in progress then and prevented it.
 
         Args:
             scheduled: The scheduled time, aware.

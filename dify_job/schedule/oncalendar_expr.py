@@ -91,7 +91,7 @@ def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
 
 
 def _steps_too_long(head: str) -> Iterator[str]:
-    """Return steps that systemd rejects and the library accepts, such as `0/90`."""
+    """Yield steps that systemd rejects and the library accepts, such as `0/90`."""
     for word in head.split():
         kind = "time" if ":" in word else "date"
         parts = word.replace("-~", "~").replace("~", "-~").split(":" if kind == "time" else "-")

@@ -171,7 +171,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
 
 
 def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
-    """Return a line that fires at every minute of an hour at which the job can be due."""
+    """Return a line that fires in each hour, at all minutes at which the job can be due."""
     minutes: set[int] = set()
     local = zones.zone_of(None)
     for line in systemd_lines(schedule).lines:

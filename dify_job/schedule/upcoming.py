@@ -133,7 +133,7 @@ def _clock_lines(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
 
 
 def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
-    """Return crontab lines by the rule of cron(8): lines with * in hour or minute do not catch up."""
+    """Yield crontab lines by the rule of cron(8): lines with * in hour or minute do not catch up."""
     minute, hour = line.split()[:2]
     catches_up = not minute.startswith("*") and not hour.startswith("*")
     for expression in cron_expr.calendars_of(cron_expr.read_cron(line)):
@@ -183,7 +183,7 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
-    """Yield the wall-clock times in [begin, end), ignoring clock changes."""
+    """Return the wall-clock times in [begin, end), ignoring clock changes."""
     times = oncalendar.OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1))
     walls = (at.replace(tzinfo=None) for at in islice(times, 100))
     return list(takewhile(lambda at: at < end, walls))

@@ -188,7 +188,7 @@ class _Blocks:
             self.replace(start, end)
 
     def replace(self, start: int, end: int) -> None:
-        """Replace a part of the text by a placeholder, except below the first block."""
+        """Put a placeholder for a part of the text; only a part of the first block stores its text."""
         outer, pieces, rest = self._blocks[-1]
         self.raw.append(RawJson(self._text[start:end] if len(self._blocks) == 1 else ""))
         pieces += (self._text[rest:start], f'"{self.prefix}{len(self.raw) - 1}"')

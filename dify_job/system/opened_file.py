@@ -1,4 +1,4 @@
-"""Read a file of another user through one descriptor, with limits on time and memory."""
+"""Read a file that others can have written, through one descriptor, with limits on time and memory."""
 
 import errno
 import os

@@ -27,7 +27,7 @@ class Directory:
 
     def __init__(self, path: Path, *, untrusted_owner: bool = False) -> None:
         self._fd = os.open(path, _DIRECTORY)
-        self._theirs = untrusted_owner and os.geteuid() == 0
+        self._untrusted_owner = untrusted_owner and os.geteuid() == 0
 
     def close(self) -> None:
         """Close it, once."""
@@ -140,13 +140,12 @@ class Directory:
         fd = os.open(name, flags, 0o666 if mode is None else mode, dir_fd=self._fd)
         if mode is not None:
             os.fchmod(fd, mode)
-        self._give(
-            fd
-        )  # last: root without CAP_FOWNER (HTTP interface) cannot change the mode of another user's file
+        # Last: root without CAP_FOWNER (HTTP interface) cannot change the mode of another user's file.
+        self._give(fd)
         return fd
 
     def _give(self, fd: int) -> None:
-        if self._theirs:
+        if self._untrusted_owner:
             owner = os.fstat(self._fd)
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
@@ -164,7 +163,7 @@ def _no_file(name: str) -> OSError:
 
 
 def _temporary(name: str) -> str:
-    """Return a name with a leading dot and no known suffix, so that no program reads an incomplete file."""
+    """Return a name that no program reads: a dot first, no .service, .timer, .toml or .prom last."""
     return f".{_part_of(name)}.{os.urandom(6).hex()}.new"
 
 

@@ -72,7 +72,7 @@ def run(
         The result. A program that cannot be started (no such file, EAGAIN, ENOMEM) raises nothing.
     """
     try:
-        done = subprocess.run(  # a list without a shell; callers use constant program names
+        done = subprocess.run(  # a list without a shell; the caller chooses the program
             list(argv),
             input=stdin,
             capture_output=True,

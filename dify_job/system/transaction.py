@@ -144,10 +144,10 @@ class FileTransaction:
 
 @contextlib.contextmanager
 def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
-    """Return a transaction that is rolled back after an error in the block.
+    """Provide a transaction that is rolled back after an error in the block.
 
     Args:
-        place: The path for messages.
+        place: The written path, for messages and hints.
         otherwise: The hint for an error that disk_error_hint does not know.
 
     Raises:

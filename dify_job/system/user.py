@@ -48,11 +48,11 @@ def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
 
 
 def sudo_user() -> str | None:
-    """Return the user who called sudo(8), or None."""
+    """Return the user who became root with sudo(8), or None."""
     name = os.environ.get("SUDO_USER", "root")
     return name if os.geteuid() == 0 and name != "root" else None
 
 
 def sudo_prefix() -> str:
-    """Return the prefix of commands for root: `sudo `, or empty for root."""
+    """Return the prefix of commands for root: `sudo `, or empty for root without sudo(8)."""
     return "sudo " if os.geteuid() != 0 or sudo_user() else ""
