@@ -62,9 +62,8 @@ def call(name: str, config: Path) -> CallResult:
         raise _busy(name)
     with _requested(job, scope) as state:
         with contextlib.suppress(JobError):
-            manager.call(
-                "reset-failed", [unit]
-            )  # otherwise systemd rejects the sixth start in 10 s (StartLimitBurst=)
+            # Otherwise systemd rejects the sixth start in 10 s (StartLimitBurst=).
+            manager.call("reset-failed", [unit])
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
         data = _take_result(state)
     if data is None:

@@ -15,10 +15,8 @@ from .http_request import HttpError, Request, end_of_head, read_head
 _HEAD_TIMEOUT = 5.0  # seconds for the complete head, however slowly it arrives
 _BODY_TIMEOUT = 5.0
 _WRITE_TIMEOUT = 10.0
-_LINGER = (
-    1.0,
-    1024 * 1024,
-)  # limits, in seconds and bytes, of input that is discarded so that TCP does not reset the answer
+# Seconds and bytes of further input that is discarded, so that TCP does not reset the answer.
+_LINGER = (1.0, 1024 * 1024)
 _CHUNK = 4096
 _FIELDS = {
     "Connection": "close",

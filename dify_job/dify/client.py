@@ -201,7 +201,13 @@ class DifyClient:
         )
 
     def upload(self, file: AbstractContextManager[Body]) -> PendingCall:
-        """POST one file, which is read while it is sent."""
+        """POST one file, which is read while it is sent.
+
+        If the file cannot be read, UnreadableFileError is among the events of the call.
+
+        Args:
+            file: The result of opened_body, with the end user of the run.
+        """
 
         def exchange(call: PendingCall) -> Iterator[CallEvent]:
             with file as body:

@@ -85,7 +85,7 @@ def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple
 
 
 def _fields(entry: Any) -> list[FormField]:
-    """Yield the field of one entry, an object with the kind as its only key."""
+    """Return the field of one entry, an object with the kind as its only key; empty if it is malformed."""
     if not isinstance(entry, dict):
         return []
     return [

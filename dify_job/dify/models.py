@@ -187,7 +187,7 @@ class Event(NamedTuple):
 
     @property
     def terminal(self) -> bool:
-        """True if the client closes the call: some servers leave the stream open (1.14, error)."""
+        """True if the client closes the call after it, because some servers do not (1.14 after an error)."""
         return self.kind in _TERMINAL
 
 

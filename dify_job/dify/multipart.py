@@ -71,7 +71,7 @@ class Body:
 
 @contextlib.contextmanager
 def opened_body(path: Path, mime_type: str, user: str) -> Iterator[Body]:
-    """Open a file and return its request body, with a file name that Dify accepts.
+    """Open a file and yield its request body, with a file name that Dify accepts.
 
     Args:
         path: The file.

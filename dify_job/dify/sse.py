@@ -45,9 +45,9 @@ def content_of(head: bytes) -> Content:
 class Parser:
     """A parser of bytes, cut at any place, into events.
 
-    An event is complete at its empty line; a stream that ends before that line was truncated. Lines are split
-    as bytes, so U+2028 in JSON does not split a line. Each line is joined once, so the cost per byte is
-    constant.
+    Each event is yielded at its closing empty line, and never without it, because a stream that ends before
+    was truncated. Lines are split as bytes, so U+2028 in JSON does not split a line. Each line is joined
+    once, so the cost per byte is constant.
     """
 
     def __init__(self, skip: tuple[bytes, ...] = ()) -> None:
@@ -62,7 +62,7 @@ class Parser:
         self._size = 0  # bytes of the lines in _data, including list entries
         self._name = ""
         self._after_cr = False
-        self._head: bytes | None = b""  # up to three first bytes, until a BOM is recognised
+        self._head: bytes | None = b""  # the first bytes, at most three, until they are a BOM or not
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `chunk` completes, in order."""

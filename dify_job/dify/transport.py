@@ -133,7 +133,7 @@ class _Response(http.client.HTTPResponse):
 class _Adapter(HTTPAdapter):
     """An adapter whose connections report to the tracker (urllib3's ConnectionCls)."""
 
-    # requests before 2.32.2 has another hook; without the tracker, no call is made.
+    # requests before 2.32.2 has another hook; this line then fails, since no call may lack the tracker.
     overridden = HTTPAdapter.get_connection_with_tls_context
 
     def __init__(self, tracker: ConnectionTracker) -> None:
@@ -299,7 +299,7 @@ def _goes_direct(host: str, port: int, listed: str) -> bool:
 
 
 def _entries(listed: str, port: int) -> Iterator[str]:
-    """Return the names, addresses and networks of a NO_PROXY list for a port."""
+    """Yield the names, addresses and networks of a NO_PROXY list that apply to a port."""
     for entry in listed.lower().split(","):
         form = re.fullmatch(r"\s*(?:\[([^\]]*)\](/\d+)?|([^\s:]+|[\da-f:.]+(?:/\d+)?))(?::(\d+))?\s*", entry)
         if form is not None and form[4] in (None, str(port)):
@@ -308,7 +308,7 @@ def _entries(listed: str, port: int) -> Iterator[str]:
 
 
 def reason_of(error: BaseException) -> Failure:
-    """Return a description with the server's host and port, without URLs, which can contain passwords."""
+    """Describe an error with the server's host and port, but without URLs: a proxy's can hold a password."""
     causes = _causes(error)
     words = next((words for one in causes if (words := _description(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):

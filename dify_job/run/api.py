@@ -23,7 +23,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state import request_file
-from ..state.store import JobState, LockHeldError, cannot_write, check_before_run
+from ..state.store import JobState, LockHeldError, cannot_write, errors_as_cannot_write
 from ..system import subprocesses
 from ..system.lazy_import import execute
 from . import app_form, assertions, downloads, engine, files, input_upload, notifications, output
@@ -80,7 +80,7 @@ def run_workflow(
 
 
 def notify_of(job: Job, result: Result, context: RunContext) -> None:
-    """Send the notifications of a result without a call of run_workflow.
+    """Send the notifications of a run that ended before run_workflow was called.
 
     Args:
         job: The job.
@@ -98,9 +98,8 @@ class _Workflow:
         self._context = context
         self._state: JobState | None = None
         self._notifier = _notifier(job, context)
-        notifier = (
-            () if self._notifier is None else (self._notifier,)
-        )  # notifies of the end after the lock is released
+        # It observes the start; _notify reports the end after the lock is released.
+        notifier = () if self._notifier is None else (self._notifier,)
         self._observers = Observers((LogObserver(job), *notifier, *context.observers))
         self._templates = Templates(
             job, self._last_success, until=lambda: self._context.began + job.timeout, pause=self._pause
@@ -142,7 +141,7 @@ class _Workflow:
                 )
             )
         self._open_state()
-        with check_before_run(self._state):
+        with errors_as_cannot_write(self._state):
             why = context.skip_reason(job, self._state)
         if why is not None:
             return not_started(
@@ -208,7 +207,7 @@ class _Workflow:
         return files.find_files(self._templates.files()) if self._job.files else {}
 
     def _last_success(self) -> datetime | None:
-        with check_before_run(self._state):
+        with errors_as_cannot_write(self._state):
             return self._state.last_success() if self._state is not None else None
 
     def _pause(self, seconds: float) -> None:

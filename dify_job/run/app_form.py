@@ -262,7 +262,7 @@ def _object(field: FormField, value: Any, *, as_text: bool) -> Any:
 
 
 def _given_by_hand(field: FormField, value: Any) -> Any:
-    """Return True for a file mapping that the job itself provides, with the id of an earlier upload."""
+    """Return a file mapping that the job itself provides, with the id of an earlier upload."""
     if value == "" and field.kind == "file":
         return value  # no file (`run-blocking-file-empty-string`)
     items = value if isinstance(value, list) and field.kind == "file-list" else [value]
@@ -277,7 +277,7 @@ def _given_by_hand(field: FormField, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Return a value for a message without truncation, because redaction does not find half a secret."""
+    """Return a short value, or a placeholder for a long one: redaction would not find half a secret."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else msg("the value that was given")
 

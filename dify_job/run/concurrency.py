@@ -9,7 +9,7 @@ from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.history import read_history
-from ..state.store import InFlight, JobState, LockHeldError, cannot_write, check_before_run
+from ..state.store import InFlight, JobState, LockHeldError, cannot_write, errors_as_cannot_write
 from . import assertions
 from .monitor import RunMonitor
 from .observers import RunObserver
@@ -49,7 +49,7 @@ class ConcurrencyGuard:
             return
         pause, _ = self._request.context.limits.turn_polls
         hint = msg('wait until the other run ends, or set overlap = "wait" or "skip" in the job')
-        with check_before_run(self._state):
+        with errors_as_cannot_write(self._state):
             while True:
                 try:
                     self._state.lock()
@@ -66,13 +66,13 @@ class ConcurrencyGuard:
         """Follow a run with this id that an earlier process may have started; None if a POST may start it.
 
         A missing log row proves nothing on some servers: before 1.10, rows appear when a run ends, and from
-        1.13 on, a queued run has no row. So if an earlier process was lost, this process starts no run.
+        1.13 on, a queued run has no row. So if an earlier process of this id was lost, no run is started.
 
         Args:
             observer: The observer of the run.
         """
         request, options = self._request, self._request.call_options
-        with check_before_run(self._state):
+        with errors_as_cannot_write(self._state):
             left = self._state.in_flight() if self._state is not None else None
         own = left if left is not None and left.run == request.run else None
         lost = request.context.lost or own is not None
@@ -113,11 +113,11 @@ class ConcurrencyGuard:
         )
         monitor = RunMonitor(self._dify, self._events, options, observer)
         return monitor.resume(
-            run_id, msg("an earlier process of this run ended without recording an outcome")
+            run_id, msg("an earlier process of this run ended without recording a final outcome")
         )
 
     def _wait(self, why: str, pause: float, hint: str) -> None:
-        """Wait if the overlap policy is `wait`; otherwise raise NoRunError."""
+        """Wait if the overlap policy is `wait` and time is left; otherwise raise NoRunError."""
         if self._request.job.overlap == "skip":
             raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)))
         if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
@@ -181,7 +181,7 @@ class ConcurrencyGuard:
         self._pause(self._request.context.limits.network_retry)
 
     def _look_up(self, earlier: InFlight) -> RunOutcome | str | Unreadable:
-        """Return the outcome of an earlier run that ended or is given up, otherwise why it may still run."""
+        """Return the outcome of an earlier run that ended or is given up, or why it may still run."""
         job = self._request.job
         overdue = earlier.overdue(job.queue_time)
         ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None

@@ -115,13 +115,13 @@ class Engine:
         result = result_of(
             outcome, self._job.name, call_time=self._call_time, attempts=self._attempts, duration=duration
         )
-        self._state_observer.store(result, has_lock=self._our_turn, unsettled=outcome.unsettled)
+        self._state_observer.store(result, has_turn=self._our_turn, unsettled=outcome.unsettled)
         return result
 
     # The POST
 
     def _submit(self) -> RunOutcome:
-        """POST until an attempt is accepted or finally rejected."""
+        """POST until an attempt is accepted or finally rejected, or no retry is left."""
         pauses: list[float] = []
         self._events.pause(0.0)
         while True:

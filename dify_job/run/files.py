@@ -34,7 +34,7 @@ _BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "docum
 _DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
 _UNKNOWN = "application/octet-stream"
 # The MIME types of uploads. The machine's table (/etc/mime.types) and Python's differ, and the server uses
-# # this type for extensions that its lists lack.
+# this type for extensions that its lists lack.
 _MIME_TYPES = {
     "image": {"jpg": "jpeg", "jpeg": "jpeg", "svg": "svg+xml", "tif": "tiff", "tiff": "tiff", "ico": "x-icon"}
     | {name: name for name in ("png", "webp", "gif", "bmp", "heic", "heif", "avif")},

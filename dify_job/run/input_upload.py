@@ -125,7 +125,7 @@ class InputUploader:
         return upload_id
 
     def _answer(self, call: PendingCall, about: str, until: float, *, uploading: bool = False) -> Reply:
-        """Return the answer to a call. Raises NoRunError if the call fails."""
+        """Return the answer to a call. Raises NoRunError with the outcome of a failed call."""
         with contextlib.closing(call):
             event = self._events.answer_of(call, until)
         match event:
@@ -186,6 +186,6 @@ def _unreadable(reply: Reply, about: str, *, uploading: bool) -> NoRunError:
 def _too_late(about: str, *, uploading: bool) -> RunOutcome:
     return RunOutcome(
         Outcome.UNREACHABLE,
-        _failed(about, msg("the server did not answer before the deadline"), uploading=uploading),
+        _failed(about, msg("the server did not answer in time"), uploading=uploading),
         msg("set a longer timeout in the job, or find out why the server is slow"),
     )

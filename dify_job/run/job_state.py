@@ -1,4 +1,4 @@
-"""The state directory of a job, which is independent of the shell's variables."""
+"""The state directory of a job; for an installed job, the shell's variables do not change it."""
 
 import hashlib
 from pathlib import Path

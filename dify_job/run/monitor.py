@@ -52,14 +52,13 @@ class RunMonitor:
         self._task_id: str | None = None
         self._known_running = False
         self._accepted = False
-        self._call: PendingCall | None = None  # the POST, while its stream can still end the run
+        self._call: PendingCall | None = None  # the POST, while its answer can still report the end
         self._joined: PendingCall | None = None
         self._stop: _Stop | None = None
         self._nodes = NodeTracker()
-        self._lost = ""  # why the stream of the POST was lost
-        self._reported: ApiError | WorkflowRun | None = (
-            None  # an `error` event, or an end event without a status
-        )
+        self._lost = ""  # why the answer of the POST was lost
+        # An `error` event, or an end event without a status.
+        self._reported: ApiError | WorkflowRun | None = None
         self._doubted: WorkflowRun | None = None  # a failure that run detail has not confirmed
         self._settled: RunOutcome | None = None  # the outcome in run detail
         self._settled_at = float("inf")
@@ -118,7 +117,7 @@ class RunMonitor:
         return min(self._poller.poll_at, self._settled_at, until, self._idle_at())
 
     def _idle_at(self) -> float:
-        """Return the time at which a stream without a byte is given up; None for a blocking answer."""
+        """Return the time at which a silent stream is given up; infinity for a blocking answer."""
         call = self._call
         if self._stop is not None or call is None:
             return float("inf")
@@ -189,7 +188,7 @@ class RunMonitor:
                 return self._conclude(event.run)
             self._doubted = event.run  # it may be a rejection or no failure at all: ask run detail
             why = msg(
-                "the stream reported a failure ({error}), but Dify's record of the run shows no failure",
+                "the stream reported a failure ({error}), which Dify's record of the run did not confirm",
                 error=event.run.error or "",
             )
             return self._on_lost(why)
@@ -299,7 +298,8 @@ class RunMonitor:
     def _join(self) -> None:
         """Join the events of the run, and poll run detail at the same time, because pings prove nothing.
 
-        The events of a blocking run have no end (`events-join-blocking-run`), but the task id for stop.
+        The events of a blocking run never include its end (`events-join-blocking-run`), but they have the
+        task id for stop.
         """
         if self._joined is not None or self._run_id is None:
             return

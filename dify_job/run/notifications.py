@@ -44,7 +44,7 @@ _MAX_BODY = 10_000  # bytes; Healthchecks stores as much by default
 _ANSWER_TIMEOUT = 5.0  # seconds without a byte
 _RETRY_PAUSE = 1.0  # before a second try
 _POLL_INTERVAL = 0.02
-# Outcomes without a readable configuration or with an internal error: the failure unit notifies.
+# Outcomes without a readable configuration or with an internal error: in a unit, the failure unit notifies.
 _BY_FAILURE_UNIT = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
 _BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_FAILURE_UNIT)
 
@@ -186,7 +186,7 @@ class Notifier(RunObserver):
         by_failure_unit: bool = False,
         directory: Path | None = None,
     ) -> None:
-        """Write the metrics of a run and notify, within LIMIT seconds.
+        """Write the metrics of a run and notify, within TIME_LIMIT seconds.
 
         Args:
             run: The run.
@@ -225,7 +225,7 @@ class Notifier(RunObserver):
             delivery.warn()
 
     def test(self, notification: Notification) -> dict[str, str | None]:
-        """Send a test message to each address, and a `log` ping.
+        """Send a test message to each address, and a `log` ping, which does not change the check.
 
         Args:
             notification: The content.

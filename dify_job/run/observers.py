@@ -132,18 +132,18 @@ class StateObserver(RunObserver):
         except OSError as error:
             log.warning(msg("the ID of the run could not be stored"), reason=error.strerror, run=ids.run_id)
 
-    def store(self, result: Result, *, has_lock: bool, unsettled: bool) -> None:
+    def store(self, result: Result, *, has_turn: bool, unsettled: bool) -> None:
         """Store the result.
 
         Args:
             result: The result.
-            has_lock: This process holds the lock; otherwise the result is only added to the history.
+            has_turn: It was the run's turn; otherwise the result is only added to the history.
             unsettled: A run may exist on the server, so the in-flight record stays.
         """
         if self._state is None:
             return
         try:
-            if not has_lock:
+            if not has_turn:
                 self._state.append_history(result.record.as_record())
                 return
             self._state.record_result(result.record.as_record())

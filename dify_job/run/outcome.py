@@ -28,7 +28,7 @@ _STOP_REQUESTED = "User requested stop"
 _WORKER_SHUTDOWN = "worker is shutting down"  # 1.16 (`worker-term-streaming`)
 _MAX_TITLE = 100  # characters of a node's title in a message
 # From 1.13 on, wrong inputs of a streaming call are an `error` event without a code
-# # (`error-input-required-missing-streaming`); only the messages of the 400 identify them.
+# (`error-input-required-missing-streaming`); only the messages of the 400 identify them.
 _ABOUT_INPUTS = (
     r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
     r"|expected value type|FileTransferMethod|maximum retries \(\d+\) for URL"
@@ -231,8 +231,8 @@ def unknown(why: str) -> RunOutcome:
 
 
 def cancelled(signum: int) -> RunOutcome:
-    """Return the outcome of a signal before anything was sent."""
-    return RunOutcome(Outcome.CANCELLED, msg("the run was cancelled before it was started"), signum=signum)
+    """Return the outcome of a signal that arrived before this process started a run."""
+    return RunOutcome(Outcome.CANCELLED, msg("dify-job was cancelled before it started a run"), signum=signum)
 
 
 def rejected_run(run: WorkflowRun) -> RunOutcome:

@@ -42,7 +42,7 @@ class OutputPath(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Directory]:
-        """Open the directory of the file; below the state directory, it is created.
+        """Open the directory of the file; below the state directory, it is created if it is missing.
 
         Raises:
             OSError: The directory cannot be opened, or the name is reserved.
@@ -93,7 +93,7 @@ def errors_as_warnings(text: str, path: Path) -> Iterator[None]:
 
     Args:
         text: The failed action.
-        path: The file that could not be written.
+        path: The file or directory that could not be written, for the log.
     """
     try:
         yield
@@ -148,7 +148,7 @@ def check_writable(target: OutputPath) -> None:
 
 def _check_by_writing(target: OutputPath) -> None:
     if target.path.exists() and not target.path.is_file():
-        # A complete file replaces its name, so root would replace /dev/stdout.
+        # write_output renames a complete file to this name, so root would replace /dev/stdout.
         raise OSError(0, msg("it is not a regular file; to write to a pipe, use --print"))
     with target.opened() as directory:
         directory.remove_leftovers({target.path.name}, older=_LEFTOVER_AGE)

@@ -99,16 +99,16 @@ class RunPoller:
 
     @property
     def searchable(self) -> bool:
-        """True if the log can distinguish this run from others."""
+        """True if the records can distinguish this run from others."""
         return self.run_id is not None or self._options.searchable
 
     @property
     def absent_for(self) -> float:
-        """Seconds since the records last showed the run."""
+        """Seconds since the first of the latest answers without the run; 0 if there is none."""
         return 0.0 if self._absent_since is None else time.monotonic() - self._absent_since
 
     def learn_version(self, version: tuple[int, int] | None) -> None:
-        """Store the version of the first answer."""
+        """Store the version of the server, from the first answer that has one."""
         self.version = self.version or version
 
     def learn_run_id(self, run_id: str) -> None:
@@ -180,8 +180,8 @@ class RunPoller:
         Args:
             events: The queue of answers.
             until: Monotonic time limit.
-            absent_is_final: Accept the first answer without the run as final; otherwise wait until the limit
-                if a missing run proves nothing yet.
+            absent_is_final: The first answer without the run is final. Otherwise, where an empty log is a
+                proof, the run can appear in it until the limit.
 
         Raises:
             InterruptedRunError: A signal came.
@@ -234,9 +234,8 @@ class RunPoller:
         if found is None:
             return self._miss(f"HTTP {event.status}")
         if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
-            return self._miss(
-                msg("the server's answer is about another run")
-            )  # a cache between the two can send it
+            # A cache between dify-job and the server can send it.
+            return self._miss(msg("the server's answer is about another run"))
         self._unreadable = ""
         if isinstance(found, WorkflowRun):
             self._absent_since = None

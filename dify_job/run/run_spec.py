@@ -26,9 +26,9 @@ class RunLimits(NamedTuple):
     recovery_polls: tuple[float, float] = (0.5, 30.0)  # the first and the longest, after the stream is lost
     stop_poll: float = 1.0  # for the end of the run after a stop
     answer: float = 10.0  # for the answer to one poll
-    search: float = 30.0  # to search the log for a run without an id
+    search: float = 30.0  # for the log to show a run without an id, before it is given up
     absent: float = 120.0  # for run detail to show an id that the server sent (`celery-store-run`)
-    last_event: float = 2.0  # for the end of the stream after run detail has ended; the stream decides
+    last_event: float = 2.0  # for the stream's own end after that of run detail; the stream decides
     stop_confirmation: float = 10.0  # a complete stop takes less than 20
     first_ids: float = 5.0  # for the ids of a run that is to be stopped
     earlier_run: float = 10.0  # for looking up the run of an earlier process

@@ -75,8 +75,8 @@ def with_unit_result(
 
     Args:
         runs: The history, oldest first; None if it cannot be read, so that only the unit's result is known.
-        unit_result: The result of the unit's last process; None if unknown.
-        abandoned: The run whose process ended without recording an outcome.
+        unit_result: The result of the unit's last process; None if there is none, or it is unknown.
+        abandoned: The run whose process ended without recording a final outcome.
     """
     known = _with_ending(runs, unit_result, abandoned)
     if abandoned is None or abandoned.reported is not None or _is_recorded(abandoned, known, unit_result):
@@ -132,7 +132,7 @@ def latest_run(
 ) -> RunRecord | None:
     """Return the record of the job's last start; None if there is none.
 
-    A start that was skipped because of another run does not count.
+    A start that was skipped, or that found another run in progress, does not count.
 
     Args:
         last: The last result of a run with the job's lock, from its state directory.

@@ -179,9 +179,8 @@ def _try_access(account: Account, parent: socket.socket) -> NoReturn:
     """Become the user, and answer until the parent closes the socket. Runs in the child; never returns."""
     code = 1
     try:
-        os.closerange(
-            3, parent.fileno()
-        )  # otherwise the child holds the parent's end of the socket and never ends
+        # Otherwise the child holds the parent's end of the socket, and never ends.
+        os.closerange(3, parent.fileno())
         os.closerange(parent.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         uid = _DYNAMIC_UID if account.uid is None else account.uid
         try:

@@ -42,7 +42,7 @@ _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not in every user's PATH
 # Debian and busybox, cronie, Alpine's busybox
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
-PAUSED = "#paused# "  # prefix of the lines of a paused job
+PAUSED = "#paused# "  # prefix of the lines of a paused job; a pause outlasts reboots
 _PREFIX = "dify-job-"  # Debian's cron ignores a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _MAX_COMMAND = 998  # Debian's cron: "command too long"
@@ -321,7 +321,7 @@ def is_running() -> bool:
 
 
 def changed_at(places: Iterable[Path]) -> datetime | None:
-    """Return the modification time of the first path that exists, or None."""
+    """Return the time of the last change (ctime) of the first path that exists, or None."""
     for place in places:
         with contextlib.suppress(OSError):
             return datetime.fromtimestamp(place.stat().st_ctime, UTC)
@@ -369,7 +369,10 @@ def _chown_step(job: str, user: str) -> Step:
 
 
 def _chown(path: Path, user: int, group: int) -> None:
-    """Change the owner of a directory and its files without following links. Raises OSError."""
+    """Change the owner of a directory and its files. Raises OSError.
+
+    Links are not followed, and files with several hard links are left: the old owner may have placed them.
+    """
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for entry in os.scandir(directory):
@@ -418,8 +421,7 @@ def _plain(word: str) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "a crontab line cannot contain {word!r}, because cron or the shell gives "
-                "{special!r} a special meaning",
+                "a crontab line cannot contain {word!r}, because cron or the shell may misread {special!r}",
                 word=word,
                 special=special[0],
             ),

@@ -118,9 +118,7 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
     hostile = next((at for at, *setting in _settings(table) if _is_hostile(*setting)), None)
     if hostile is not None:
         return table[:hostile] + block + table[hostile:]
-    if table and not table.endswith(
-        b"\n"
-    ):  # busybox accepts such a table; otherwise two lines would be joined
+    if table and not table.endswith(b"\n"):  # busybox accepts such a table; two lines would be joined
         table += b"\n"
     return table + block
 
@@ -133,7 +131,7 @@ def _settings(table: bytes) -> list[tuple[int, str, str]]:
 
 
 def _is_hostile(name: str, value: str) -> bool:
-    """Return True for CRON_TZ, which changes times, an unknown SHELL, and HOME, which contains the state."""
+    """Return True for CRON_TZ (changes times in cronie), HOME (contains the state) and an unknown SHELL."""
     return name in ("CRON_TZ", "HOME") or (name == "SHELL" and value.rpartition("/")[2] not in _SHELLS)
 
 
@@ -186,8 +184,8 @@ def write_crontab(before: bytes, after: bytes) -> Step:
         after: The new table; an empty table is removed.
 
     Returns:
-        A step that raises StalePlanError if the table changed after the observation, and JobError if it
-        cannot be read or written.
+        A step that raises StalePlanError, and writes nothing, if the table changed after the observation. It
+        raises JobError if the table cannot be read or written.
     """
     written = False
 

@@ -115,7 +115,7 @@ def _cron(scope: Scope) -> Backend:
 def find_jobs(
     backends: Sequence[Backend], names: Sequence[str] = ()
 ) -> tuple[list[tuple[Backend, InstalledJob]], JobError | None]:
-    """Return the installed jobs with their schedulers, and the error of a scheduler that does not answer.
+    """Return the installed jobs with their schedulers, and the first error of one that does not answer.
 
     Args:
         backends: The schedulers.
@@ -141,7 +141,7 @@ def installed_jobs(
         names: The names of jobs; empty for all.
 
     Raises:
-        JobError: A scheduler does not answer.
+        JobError: A scheduler that may have one of them does not answer.
     """
     found, scheduler_error = find_jobs(backends, names)
     if scheduler_error is not None and not (names and {*names} <= {one.job for _, one in found}):

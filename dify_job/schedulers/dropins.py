@@ -15,12 +15,12 @@ _KEYS = frozenset({"LoadCredential", "LoadCredentialEncrypted"})
 
 
 def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[str, ...]:
-    """Return the harmful changes of drop-ins, as ends of sentences.
+    """Return the changes of drop-ins that affect runs of the job, as ends of sentences.
 
     Args:
         texts: The texts of the drop-ins in the order of DropInPaths=.
         timeout: The job's timeout in seconds.
-        catch_up: The job's setting.
+        catch_up: The job's setting catch_up.
     """
     said = _read(texts)
     found: list[str] = []
@@ -47,7 +47,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     if "Unit" in said:
         found.append(
             msg(
-                "Unit= makes the timer start {units} instead of the job",
+                "Unit= sets the unit that the timer starts to {units}",
                 units=" ".join(_values(said, "Unit")),
             )
         )

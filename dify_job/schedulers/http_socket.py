@@ -24,8 +24,8 @@ from .systemctl import SystemdPaths
 from .systemd import Systemd
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
-# Job names have no dot, so a job "http" with its dify-job-http.service does not collide with it.
 _LISTENER_TIMEOUT = 6.0  # seconds
+# dify-job-http.service would be the service of a job "http"; job names have no dot.
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
 OWNER = "http"  # in the headers, where files of jobs have the job's name
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
@@ -191,7 +191,7 @@ class HttpSocket:
         )
 
     def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
-        """Yield why the interface cannot be installed now, for example because the address is in use."""
+        """Yield why the interface cannot be installed now, such as an address that another program uses."""
         if (why := self._manager.unavailable_reason()) is not None:
             yield JobError(
                 Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave out --http")

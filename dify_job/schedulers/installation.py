@@ -240,7 +240,7 @@ def _override_errors(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                 yield JobError(
                     Outcome.CONFIG,
                     msg(
-                        "the new settings of job {job} would have no effect, because {file} is read later "
+                        "some new settings of job {job} would have no effect, because {file} is read later "
                         "and sets other values",
                         job=each.job.name,
                         file=later,
@@ -284,9 +284,8 @@ def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> 
             other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
         )
         found, scheduler_error = find_jobs(tuple(others), tuple(places))
-        if (
-            scheduler_error is not None and scheduler_error.outcome is Outcome.CANNOT_WRITE
-        ):  # nobody is denied access to it
+        # Without an answer, an installed job may be hidden. Missing permission (denied) is no error here.
+        if scheduler_error is not None and scheduler_error.outcome is Outcome.CANNOT_WRITE:
             yield scheduler_error
         for _, one in found:
             if same_scope or one.source == places[one.job]:

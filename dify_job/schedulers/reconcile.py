@@ -276,7 +276,7 @@ class Backend(ABC):
 
     @abstractmethod
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """Return the installed jobs by the headers of their files; all jobs without names."""
+        """Return the installed jobs by the headers of their files; None selects all jobs."""
 
     def sources(self) -> dict[str, str]:
         """Return each installed job and its configuration file, from the headers only."""
@@ -287,5 +287,5 @@ class Backend(ABC):
         return ()
 
     def starts_at_once(self, _spec: JobSpec) -> bool:
-        """Return whether the scheduler's own command starts the job immediately."""
+        """Return whether the scheduler's own command starts the job immediately, even if it is not due."""
         return False

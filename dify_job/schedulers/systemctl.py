@@ -93,7 +93,7 @@ _unit_paths: dict[tuple[object, ...], tuple[Path, ...]] = {}
 
 
 class Manager:
-    """One systemd manager: the system's or this user's. Its methods raise JobError if systemctl fails."""
+    """One systemd manager: the system's or this user's. Changes raise JobError if systemctl fails."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -105,7 +105,7 @@ class Manager:
         self._environ = {"XDG_RUNTIME_DIR": str(self._runtime)} if scope is Scope.USER else {}
 
     def unavailable_reason(self) -> str | None:
-        """Return why the manager does not answer; None if it does."""
+        """Return why the manager cannot be asked, without asking it; None if it seems to run."""
         if not subprocesses.is_on_path("systemctl"):
             return msg("systemd is not installed")
         if not is_booted():
@@ -276,7 +276,7 @@ def verify(
         rendered_for: The version of systemd that the units are rendered for.
 
     Returns:
-        Whether systemd-analyze exists; containers and some distributions lack it.
+        Whether systemd-analyze checked them; containers and some distributions lack it.
 
     Raises:
         JobError: (rejected) systemd reports an error; (cannot-write) there is no space for the files.

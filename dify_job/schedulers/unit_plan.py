@@ -273,7 +273,7 @@ def _record(base: Path, before: Pending, after: Pending) -> Step:
 
 
 def _start(observed: ObservedUnits, names: Iterable[str], stamped: Iterable[str]) -> None:
-    """Start triggers, never restart. stamped: timers with stamps set to now (systemd.timer(5))."""
+    """Start triggers, never restart. stamped: timers whose stamp is set to now, so they missed no run."""
     for name in names:
         if name in stamped and name.endswith(".timer"):
             with contextlib.suppress(OSError):
@@ -313,9 +313,9 @@ def _remove_paths(paths: Iterable[Path]) -> Step:
                     path.rmdir()
                     restore.callback(path.mkdir)
             elif path.exists():  # a stamp is an empty file with a modification time
-                observed = path.stat()
+                found = path.stat()
                 path.unlink()
-                restore.callback(os.utime, path, ns=(observed.st_atime_ns, observed.st_mtime_ns))
+                restore.callback(os.utime, path, ns=(found.st_atime_ns, found.st_mtime_ns))
                 restore.callback(path.touch)
 
     return Step("remove traces", do, restore.close)
@@ -334,12 +334,14 @@ def _compare(
     # The job works even if the administrator masked the failure unit.
     optional = {path for path in paths[2:] if observed.file_status(path).state is FileState.MASKED}
     files = [file for file in desired_units.files or () if file.path not in optional]
-    if any(
-        observed.file_status(path).state is FileState.MASKED
+    masked = [
+        path.name
         for path in desired_units.all_paths[:2]
-        if path not in optional
-    ):
-        return _masked(desired_units, observed, work, paths)
+        if path not in optional and observed.file_status(path).state is FileState.MASKED
+    ]
+    if masked:
+        unit = desired_units.trigger if desired_units.trigger in masked else masked[0]
+        return _masked(unit, desired_units, observed, work, paths)
     for file in files:
         work.errors += _replacement_errors(
             file.path, desired_units.name, observed, overwrite_edits=overwrite_edits
@@ -410,16 +412,17 @@ def _activate(
 
 
 def _masked(
-    desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, paths: tuple[Path, ...]
+    unit: str, desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, paths: tuple[Path, ...]
 ) -> InstallResult:
-    """Return the result for masked units, which do not change."""
-    commands = unmask_commands(desired_units.trigger, desired_units.name, observed.manager.scope)
+    """Return the result for units of which one is masked; none of them changes."""
+    commands = unmask_commands(unit, desired_units.name, observed.manager.scope)
     shown = join(" && ", commands)
     if desired_units.files is None and desired_units.activation is Activation.ENABLED:
-        message = msg("the unit {unit} is masked by the administrator", unit=desired_units.trigger)
+        message = msg("the unit {unit} is masked by the administrator", unit=unit)
         work.errors.append(JobError(Outcome.CONFIG, message, shown))
     note = msg(
-        "the administrator masked the timer, so the job stays disabled; to enable it, run: {commands}",
+        "the administrator masked {unit}, so the job stays disabled; to enable it, run: {commands}",
+        unit=unit,
         commands=shown,
     )
     return InstallResult(job=desired_units.name, paths=paths, enable_commands=commands, notes=(note,))

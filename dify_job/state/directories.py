@@ -1,4 +1,4 @@
-"""The state directories of jobs, independent of the variables of the calling process."""
+"""The state directories of jobs; of installed jobs, whatever the variables of the calling process."""
 
 import contextlib
 import os
@@ -12,10 +12,11 @@ _PINNED = "installed"
 
 
 def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BASE/JOB, with the system's BASE for root and system jobs, otherwise the user's.
+    """Return systemd's StateDirectory, otherwise BASE/JOB: BASE of the system for root and system jobs.
 
-    A system job that cron starts as its `run_as` user is recognised by its configuration, which belongs to
-    root, and by the directory that install created.
+    For other jobs BASE is the user's, unless install pinned another directory. A system job that cron starts
+    as its `run_as` user is recognised by its configuration, which belongs to root, and by the directory that
+    install created.
 
     Args:
         job: The job's name.

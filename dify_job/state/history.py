@@ -87,7 +87,7 @@ class RunRecord(NamedTuple):
     def as_record(self) -> dict[str, Any]:
         """Return the line of the history.
 
-        The line also has message and hint as data, so that each reader can see them in the own language.
+        The line also has message and hint as data, so that each reader can see them in their own language.
         """
         return {
             "success": self.exit_code == 0,

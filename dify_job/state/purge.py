@@ -98,7 +98,10 @@ def _collecting(failures: list[OSError], path: Path) -> Iterator[None]:
 
 
 def _holder(places: Iterable[Path]) -> str | None:
-    """Return the process that holds a job's lock; the lock prevents a second run. Raises OSError."""
+    """Return the process that holds a job's lock, or None. Raises OSError.
+
+    Its state is not removed: without the lock file, a second run could begin.
+    """
     for directory in [path for path in places if path.is_dir()][:1]:
         with contextlib.closing(JobState(directory)) as state:
             try:
@@ -125,7 +128,7 @@ def _remove_metrics(path: Path, job: str) -> bool:
     """Remove a metrics file if runs of the job wrote it.
 
     A user whom root must not trust may have named it, so only a regular file with metrics of this job is
-    removed, through an open directory. Raises OSError if it cannot be removed.
+    removed, through an opened directory, which nobody can replace. Raises OSError if it cannot be removed.
     """
     try:
         directory = Directory(path.parent)

@@ -70,7 +70,7 @@ def read_in_flight(directory: Path) -> InFlight | None:
 
 
 def read_abandoned(directory: Path, now: datetime) -> "InFlight | None":
-    """Return the run whose process ended without recording an outcome; None while a process holds the lock.
+    """Return the run whose process ended without a final outcome; None while a process holds the lock.
 
     Args:
         directory: The job's state directory.

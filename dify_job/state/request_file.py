@@ -1,7 +1,7 @@
 """Request/response file between a caller and the job's service, so that the caller gets the complete result.
 
-The caller writes the request to the job's state directory and starts the service. The run replaces the
-request with its result; it is never late or not due.
+The caller writes the request to the job's state directory and starts the service. A run that finds a request
+is never late or not due, and replaces the request with its result.
 """
 
 import json

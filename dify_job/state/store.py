@@ -40,7 +40,7 @@ _HISTORY_SLACK = 200  # extra lines before the file is rewritten, so that not ea
 
 
 class InFlight(NamedTuple):
-    """A run that was or will be submitted, without a recorded outcome.
+    """A run that was or will be submitted, without a recorded final outcome.
 
     Attributes:
         run: dify-job's id of the run.
@@ -51,7 +51,7 @@ class InFlight(NamedTuple):
         boot: The id of the boot in which the run began.
         boot_deadline: The deadline on CLOCK_BOOTTIME of that boot, independent of clock steps.
         stopped: The server accepted a stop.
-        reported: The outcome that the run's process reported; None if it was killed.
+        reported: The outcome that the run's process reported; None if it was killed before.
     """
 
     run: str
@@ -90,12 +90,12 @@ class InFlight(NamedTuple):
         return time.time() > self.deadline + grace
 
     def overdue_at(self, grace: float) -> datetime:
-        """Return the local time at which the run is overdue; an invalid deadline becomes the last date."""
+        """Return the local time at which the run is overdue; at most in the year 5138."""
         return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
 
 
 def boot_id() -> str:
-    """Return the id of the current boot; empty if the kernel has none."""
+    """Return the id of the current boot; empty if it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -207,7 +207,7 @@ class JobState:
         return {path: identity for path, identity in data.items() if isinstance(identity, str)}
 
     def put_downloads(self, files: Mapping[str, str]) -> None:
-        """Store which files the job saved, up to a maximum number."""
+        """Store which files the job saved; of more than the maximum number, the last."""
         last = dict(list(files.items())[-_MAX_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
 
@@ -286,7 +286,7 @@ class JobState:
 
 
 @contextlib.contextmanager
-def check_before_run(state: JobState | None) -> Iterator[None]:
+def errors_as_cannot_write(state: JobState | None) -> Iterator[None]:
     """Raise errors of the state in the block as JobError (cannot-write), before anything is sent."""
     try:
         yield
@@ -297,7 +297,7 @@ def check_before_run(state: JobState | None) -> Iterator[None]:
 
 
 def cannot_write(directory: Path, error: OSError) -> JobError:
-    """Return the error for a state directory without write access.
+    """Return the error for a state directory in which the lock or a record cannot be written.
 
     Args:
         directory: The state directory.

@@ -179,4 +179,4 @@ def test_signal_before_the_request_has_its_own_code(dify_job: Command, environ: 
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=subprocess.PIPE)
     done = dify_job.signal_when(process, lambda: catches(process, signal.SIGHUP), signal.SIGHUP)
     assert done.code == 129
-    assert done.result["message"].endswith("before it was started")
+    assert done.result["message"].endswith("before it started a run")

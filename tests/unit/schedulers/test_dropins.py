@@ -27,7 +27,7 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
         ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can prevent the start of a run"),
         ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= disconnects the run from the network"),
         ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can block the connection to Dify"),
-        ("[Timer]\nUnit=other.service\n", "Unit= makes the timer start other.service instead of the job"),
+        ("[Timer]\nUnit=other.service\n", "Unit= sets the unit that the timer starts to other.service"),
         ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "it replaces ExecStart= with '/bin/a    b'"),
     ],
 )

@@ -178,9 +178,16 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
     masked = replace(installed, files={**installed.files, UNITS / TIMER: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(service="other", activation=Activation.ENABLED)], masked)
     assert (plan.steps, plan.errors) == ((), ())
-    assert "the administrator masked the timer, so the job stays disabled" in plan.results[0].notes[0]
+    assert f"the administrator masked {TIMER}, so the job stays disabled" in plan.results[0].notes[0]
     resumed = plan_units([desired(files=None, activation=Activation.ENABLED)], masked)
     assert "is masked by the administrator" in resumed.errors[0].message
+
+
+def test_masked_service_is_named_with_its_unmask_command(installed: ObservedUnits) -> None:
+    masked = replace(installed, files={**installed.files, UNITS / SERVICE: FileStatus(FileState.MASKED)})
+    plan = plan_units([desired(timer="other", activation=Activation.ENABLED)], masked)
+    assert f"the administrator masked {SERVICE}, so" in plan.results[0].notes[0]
+    assert SERVICE in plan.results[0].enable_commands[0]
 
 
 def test_pause_changes_no_files(installed: ObservedUnits) -> None:
