@@ -230,7 +230,7 @@ def test_colours_follow_the_terminal_and_no_color(night: Home, env: dict[str, st
 
 
 def test_watch_refreshes_the_status_until_ctrl_c(night: Home) -> None:
-    night.first = "import dify_job.cli.status as s; s._RENEW = 0.2"
+    night.first = "import dify_job.cli.status as s; s._REFRESH_INTERVAL = 0.2"
     shown, code = on_terminal(
         night, "status", "--user", "--watch", enough=lambda seen: seen.count(b"10 jobs: 2 failing") >= 2
     )

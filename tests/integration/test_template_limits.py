@@ -64,7 +64,7 @@ def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: Fak
 def test_config_validate_ends_with_an_endless_template(dify_job: Command, server: FakeDify) -> None:
     words = configure(dify_job, server, "{{ [1]|slice(10**12)|select|list }}{{ nope }}")
     (dify_job.home / "sitecustomize.py").write_text(
-        "import dify_job.run.inputs as i\ni._LONGEST_RENDERING = 1.0\n"
+        "import dify_job.run.inputs as i\ni._MAX_RENDERING = 1.0\n"
     )
     env = {"KEY": KEY, "PYTHONPATH": str(dify_job.home)}
     done = dify_job("config", "validate", *words[2:], env=env)
