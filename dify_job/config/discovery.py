@@ -59,7 +59,7 @@ class Document(NamedTuple):
     @property
     def is_companion(self) -> bool:
         """Return True for a managed file about a job that a user's file declares."""
-        return _is_companion(self.text, {key for _, key in _keys_in(self.text)})
+        return _is_companion(self.text, (key for _, key in _keys_in(self.text)))
 
     def place(self, path: tuple[str, ...]) -> str:
         """Return `file:line` of a key."""
@@ -266,9 +266,9 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
             )
         elif not isinstance(value, dict):
             yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
+    if document.is_companion:
+        return  # another file declares the job, or did so earlier
     for name, table in table_in(document.data.get("jobs")).items():
-        if document.is_companion:
-            continue  # another file declares the job, or did so earlier
         if not valid_name(name):
             yield (
                 msg(

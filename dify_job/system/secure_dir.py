@@ -14,6 +14,7 @@ from ..messages.message import msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TEMPORARY = r"(?s)\.(.+)\.[0-9a-f]{12}\.new"  # with the name of the file, as _temporary() makes it
 _MAX_NAME = 200  # bytes of a name in a temporary name; file systems allow 255
 
 
@@ -79,8 +80,10 @@ class Directory:
             older: The minimum age in seconds.
         """
         before = time.time() - older
+        parts = set(map(_part_of, names))
         for entry in os.scandir(self._fd):
-            if any(_is_temporary(entry.name, name) for name in names):
+            temporary = re.fullmatch(_TEMPORARY, entry.name)
+            if temporary and temporary[1] in parts:
                 with contextlib.suppress(OSError):
                     found = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(found.st_mode) and found.st_mtime <= before:
@@ -165,12 +168,6 @@ def _no_file(name: str) -> OSError:
 def _temporary(name: str) -> str:
     """Return a name that no program reads: a dot first, no .service, .timer, .toml or .prom last."""
     return f".{_part_of(name)}.{os.urandom(6).hex()}.new"
-
-
-def _is_temporary(entry: str, name: str) -> bool:
-    begin, end = f".{_part_of(name)}.", ".new"
-    between = entry.removeprefix(begin).removesuffix(end)
-    return entry == f"{begin}{between}{end}" and re.fullmatch("[0-9a-f]{12}", between) is not None
 
 
 def _part_of(name: str) -> str:
