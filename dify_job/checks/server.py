@@ -151,7 +151,7 @@ def check_server(context: "HostContext") -> Problem | None:
         text = msg(
             "the server {base_url} cannot be reached: {reason}", base_url=job.base_url, reason=failure.reason
         )
-        return fail(text, _curl_advice(job, failure.reason))
+        return fail(text, _connection_advice(job, failure.reason))
     of_dify = isinstance(failure, ApiError) and failure.from_dify and failure.status < 500
     if not of_dify and (why := _outcome_of(failure)) is not None:
         return fail(
@@ -206,7 +206,7 @@ def _outcome_of(failure: ProbeFailure | None) -> RunOutcome | None:
     return None
 
 
-def _curl_advice(job: Job, why: str) -> str:
+def _connection_advice(job: Job, why: str) -> str:
     match why.cause if isinstance(why, Failure) else FailureCause.OTHER:
         case FailureCause.OTHER:
             verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
