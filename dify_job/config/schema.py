@@ -97,9 +97,9 @@ SETTINGS = (
         readers.path,
         "path",
         (
-            "The file that holds the app's key, alone: a regular file, yours or root's, that others "
-            "cannot read, in a directory that others cannot write. A relative path counts from the "
-            "config's directory. What stands in `$CREDENTIALS_DIRECTORY` wins over it."
+            "The file that contains only the app's key: a regular file of yours or of root, which "
+            "others cannot read, in a directory that others cannot write. A relative path counts from"
+            " the config's directory. A credential in `$CREDENTIALS_DIRECTORY` takes precedence."
         ),
         one_of="key",
         installed=str,
@@ -123,8 +123,8 @@ SETTINGS = (
         readers.variable,
         "name",
         (
-            "The environment variable that holds the key, instead of a file. No timer sees the "
-            "variables of a shell: `install` stores the key in a file."
+            "The environment variable that contains the key, instead of a file. Timers do not get the"
+            " variables of a shell: `install` stores the key in a file."
         ),
         one_of="key",
         in_pod=False,
@@ -149,8 +149,8 @@ SETTINGS = (
         readers.user,
         "text",
         (
-            "The end user that Dify files the run under. By default one is made for each run, so that "
-            "a run can be found again when the connection broke; with a fixed one it cannot."
+            "The Dify end user of the run. By default each run has its own, so that dify-job can find"
+            " the run again after a lost connection. With a fixed end user it cannot."
         ),
         variable="DIFY_END_USER=reports",
     ),
@@ -178,8 +178,8 @@ SETTINGS = (
         positive_timespan,
         "time span",
         (
-            "How long not a byte may come before the stream is given up and the run is looked for on "
-            "the server; pings count as bytes. Default `5min 30s`."
+            "If the stream sends no byte for this time, dify-job closes it and searches for the run"
+            " on the server; pings count as bytes. Default `5min 30s`."
         ),
         write=timespan_text,
     ),
@@ -251,9 +251,9 @@ SETTINGS = (
         readers.headers,
         "table",
         (
-            "Extra request headers, for gateways in front of Dify: a value that everybody may know, "
-            'or `{ file = "/path" }` for one that is secret (a private file, as for the key). They '
-            "are sent to the server of `base_url` alone, and shown nowhere."
+            "Extra request headers, for gateways in front of Dify: a public value, or `{ file = "
+            '"/path" }` for a secret one (a private file, as for the key). dify-job sends them only '
+            "to the server of `base_url`, and shows them nowhere."
         ),
         write=lambda headers: {
             name: {"file": str(item)} if isinstance(item, Path) else item for name, item in headers.items()
@@ -278,7 +278,7 @@ SETTINGS = (
         readers.choice("fail", "skip", "wait"),
         "`fail`, `skip` or `wait`",
         (
-            "What to do while another run of the job is in progress: leave with 75, leave with 0, or "
+            "What to do while another run of the job is in progress: exit with 75, exit with 0, or "
             "wait for it until the deadline. Default `fail`."
         ),
     ),
@@ -353,7 +353,7 @@ SETTINGS = (
         ),
         "table",
         (
-            "Whom to notify: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
+            "Notifications: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
             "`on_recovery` name Apprise targets, from a file: `apprise-url-from-file:PATH`."
         ),
         write=toml_writer.toml_table,
@@ -368,8 +368,8 @@ SETTINGS = (
         readers.structure(Metrics, textfile=readers.prometheus_file),
         "table",
         (
-            "Where to leave figures of the last run: `textfile` is a path that ends in `.prom`, in "
-            "the directory of the textfile collector of Prometheus's node_exporter."
+            "Metrics of the last run: `textfile` is a path that ends in `.prom`, in the directory of "
+            "the textfile collector of Prometheus's node_exporter."
         ),
         write=toml_writer.toml_table,
         installed=lambda metrics: _OMITTED if metrics.textfile is None else str(metrics.textfile),
@@ -425,7 +425,7 @@ SETTINGS = (
         "description",
         readers.description,
         "text",
-        "A title for people; the job's name is for machines.",
+        "A title of the job for people.",
         installed=_same,
     ),
     Setting(
