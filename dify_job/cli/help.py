@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
-from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
 
 from ..messages.i18n import translate, translate_constant
 from ..messages.message import join, msg
@@ -245,25 +244,3 @@ def hint_for_unknown(words: Sequence[str]) -> str | None:
     }
     hint = hints.get(_SYNONYMS.get(words[0], words[0]))
     return msg("Use: {command}", command=hint) if isinstance(hint, Command) else hint
-
-
-class _Zsh(ZshComplete):
-    def format_completion(self, item: CompletionItem) -> str:
-        return super().format_completion(_translated_item(item))
-
-
-class _Fish(FishComplete):
-    def format_completion(self, item: CompletionItem) -> str:
-        return super().format_completion(_translated_item(item))
-
-
-def set_up_completion() -> None:
-    """Translate the descriptions that zsh and fish show with completions."""
-    add_completion_class(_Zsh)
-    add_completion_class(_Fish)
-
-
-def _translated_item(item: CompletionItem) -> CompletionItem:
-    if item.help:
-        item.help = translate_constant(" ".join(item.help.split()))
-    return item

@@ -28,8 +28,8 @@ from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
 from ..system.transaction import locked, transaction
-from .arguments import pairs_of
-from .options import Globals, pass_globals, schedule_of_flags, schedule_of_text, schedule_options
+from .arguments import pairs_of, schedule_of_flags, schedule_of_text
+from .options import Globals, pass_globals, schedule_options
 from .output import echo, echo_err
 from .prompts import draft_inputs, echo_mistake, interactive, prompt, prompt_for_key, read_api_key
 

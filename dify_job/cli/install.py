@@ -27,12 +27,12 @@ from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
 from . import install_report
+from .arguments import schedule_of_flags
 from .options import (
     DEFAULT_HTTP_LISTEN,
     Globals,
     http_options,
     pass_globals,
-    schedule_of_flags,
     schedule_options,
     scope_options,
 )

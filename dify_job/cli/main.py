@@ -17,8 +17,8 @@ from ..messages.errors import JobError
 from ..messages.i18n import disable_click_translation, enable_click_translation
 from ..messages.message import msg
 from ..messages.problem import command
+from . import completion, run
 from . import help as help_page
-from . import run
 from .options import Globals, Option, add_globals
 from .output import BrokenStdoutError, StdoutError, echo_err, echo_error, log_traceback
 
@@ -137,7 +137,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     _occupy_standard_descriptors()
     enable_click_translation()
     if "_DIFY_JOB_COMPLETE" in os.environ:
-        help_page.set_up_completion()
+        completion.set_up_completion()
     with click.Context(cli, obj=Globals()):  # the error handler reads the global options from this context
         code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click import shell_completion
 
 from .. import log
-from ..config import loader
-from ..config.model import ScheduleConfig
-from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg, with_setting
+from ..messages.message import msg
 from ..messages.problem import command
 from ..report import since
-from ..schedule import upcoming
 from ..system.user import absolute
+from . import completion
 from . import help as help_page
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the default of the original system
-_SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
-_CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
-_FORMS = msg(
-    "write the schedule as a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)"
-)
 
 
 class Globals:
@@ -132,17 +125,9 @@ class _JobName(click.types.StringParamType):
         ctx: click.Context,
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
-    ) -> list[shell_completion.CompletionItem]:
+    ) -> list[CompletionItem]:
         options = ctx.ensure_object(Globals)
-        try:
-            jobs = loader.load_config(options.config_path, options.env_file).jobs
-        except JobError:
-            return []
-        return [
-            shell_completion.CompletionItem(name, help=job.description)
-            for name, job in jobs.items()
-            if name.startswith(incomplete)
-        ]
+        return completion.complete_job(options.config_path, options.env_file, incomplete)
 
 
 def add_globals(command: click.Command) -> click.Command:
@@ -252,82 +237,3 @@ since_option = click.option(
         "Show only what happened since this time: yesterday, 2h, 2026-01-31, '07:00' (see systemd.time(7))."
     ),
 )
-
-
-def schedule_of_flags(
-    every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
-) -> ScheduleConfig | None:
-    """Return the schedule of the options; None without options.
-
-    Args:
-        every: A time span.
-        calendar: Calendar times of systemd.
-        cron: Five cron fields.
-        timezone: The time zone of calendar and cron.
-
-    Raises:
-        JobError: (usage) The options contradict each other, or a value is invalid.
-    """
-    given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
-    set_flags = {key: value for key, value in given.items() if value is not None}
-    if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
-        raise JobError(
-            Outcome.USAGE,
-            msg("--every, --calendar and --cron cannot be used together"),
-            msg("give only one of --every, --calendar and --cron"),
-        )
-    if not set_flags:
-        return None
-    if set_flags.keys() == {"timezone"}:
-        raise JobError(
-            Outcome.USAGE,
-            msg("--timezone needs --calendar or --cron"),
-            msg("add --calendar or --cron, or leave out --timezone"),
-        )
-    try:
-        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
-    except ValueError as error:
-        raise JobError(
-            Outcome.USAGE,
-            with_setting(
-                error,
-                msg("the schedule"),
-            ),
-            _FORMS,
-        ) from None
-    return ScheduleConfig(**values)
-
-
-def schedule_of_text(text: str) -> ScheduleConfig:
-    """Read a schedule that a person typed at a prompt.
-
-    Args:
-        text: A time span (`2h`), calendar times (`Mon..Fri 07:00`) or a cron line (`30 7 * * 1-5`).
-
-    Raises:
-        JobError: (rejected) The text is none of these, or has no time in the future.
-    """
-    words = text.split()
-    try:
-        if text.startswith("@") or (len(words) == 5 and all(re.fullmatch(_CRON, word) for word in words)):
-            schedule = ScheduleConfig(cron=FIELDS["cron"](text))
-        elif re.fullmatch(_SPAN, text):
-            schedule = ScheduleConfig(every=FIELDS["every"](text))
-        else:
-            schedule = ScheduleConfig(calendar=FIELDS["calendar"](text))
-        upcoming.check(schedule, datetime.now(UTC))
-    except ValueError as error:
-        raise JobError(
-            Outcome.REJECTED,
-            with_setting(
-                error,
-                msg("the schedule"),
-            ),
-            _FORMS,
-        ) from None
-    except JobError as error:
-        message = error.message
-        if not re.search(r"\d", text):
-            message = msg("{text!r} is neither a time span nor calendar times nor a cron line", text=text)
-        raise JobError(Outcome.REJECTED, message, _FORMS) from None
-    return schedule

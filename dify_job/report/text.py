@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from ..messages.sanitize import visible
@@ -25,8 +25,7 @@ class Colour(StrEnum):
     BOLD = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(NamedTuple):
     """The capabilities of the reader's terminal.
 
     Attributes:

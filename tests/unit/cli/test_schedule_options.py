@@ -2,7 +2,7 @@
 
 import pytest
 
-from dify_job.cli.options import schedule_of_text
+from dify_job.cli.arguments import schedule_of_text
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 
