@@ -74,7 +74,7 @@ constraints: ## Renew constraints.txt with the newest tools and libraries
 
 messages: $(INSTALLED) ## Update and compile the Chinese catalogue
 	@mkdir -p build
-	PYTHONPATH=packaging $(BIN)/pybabel -q extract -F packaging/babel.cfg -k msg -k ExitCode:3 --omit-header --no-location \
+	PYTHONPATH=packaging $(BIN)/pybabel -q extract -F packaging/babel.cfg -k msg -k value_error -k ExitCode:3 --omit-header --no-location \
 		-o build/dify-job.pot dify_job
 	$(BIN)/pybabel -q update -i build/dify-job.pot -d $(LOCALE) -D dify-job -l zh --no-fuzzy-matching --ignore-obsolete -w 110
 	$(BIN)/pybabel -q compile -d $(LOCALE) -D dify-job --statistics

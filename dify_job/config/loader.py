@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import THE_VALUE, join, msg, with_setting
+from ..messages.message import join, msg, value_error, with_setting
 from ..messages.problem import command
 from ..system import json_text
 from ..system.user import absolute
@@ -338,4 +338,4 @@ def _json(text: str) -> Any:
     try:
         return json_text.loads(text, strict=False)  # env files can have a line end within a string
     except ValueError as error:
-        raise ValueError(msg("{setting} is not JSON: {error}", setting=THE_VALUE, error=error)) from None
+        raise value_error("{setting} is not JSON: {error}", error=error) from None

@@ -146,7 +146,7 @@ SETTINGS = (
     ),
     Setting(
         "end_user",
-        readers.user,
+        readers.end_user,
         "text",
         (
             "The Dify end user of the run. By default each run has its own, so that dify-job can find"

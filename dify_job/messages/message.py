@@ -54,24 +54,33 @@ def msg(template: str, /, **values: Any) -> Message:
     return Message(template, values)
 
 
-THE_VALUE = msg("the value")
+_THE_VALUE = msg("the value")
+
+
+def value_error(template: str, /, **values: Any) -> ValueError:
+    """Return the error of a function that checks a value and does not know its name.
+
+    Args:
+        template: The text; `{setting}` is the name that `with_setting` inserts, "the value" until then. A key
+            of a table follows it: `{setting}.{key}`.
+        values: The other values of the template.
+    """
+    return ValueError(Message(template, {**values, "setting": _THE_VALUE}))
 
 
 def with_setting(error: Exception, setting: str) -> Message:
-    """Return the message of a reader with the name of its setting.
-
-    A reader knows only the value: its message has the value `setting`, which is THE_VALUE or, for a key of a
-    table, begins with a dot (`.attempts`).
+    """Return the message of a `value_error` with the name of the value.
 
     Args:
-        error: The error of the reader.
-        setting: The name of a key, a flag or a variable.
+        error: The error.
+        setting: The name of a key, a flag, a variable or an input. A name in the message, such
+            as `.attempts` of a key in a table, follows it.
     """
     text = text_of(error)
     if not isinstance(text, Message) or "setting" not in text.values:
         return msg("{setting} cannot be used: {reason}", setting=setting, reason=text)
     within = text.values["setting"]
-    whole = setting if within is THE_VALUE else f"{setting}{within}"
+    whole = setting if within is _THE_VALUE else f"{setting}{within}"
     return Message(text.template, {**text.values, "setting": whole})
 
 

@@ -21,7 +21,7 @@ from ..config.model import Job, Secret
 from ..dify.form import FormField, Parameters
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg, text_of
+from ..messages.message import join, msg, text_of, value_error, with_setting
 from ..state.reader import read_record
 from ..state.store import JobState
 from ..system.json_text import loads
@@ -154,19 +154,24 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
     Raises:
         ValueError: The value does not match the field; the message names the input.
     """
-    if value is None:
-        if field.required:
-            raise ValueError(
-                msg("the input {name} is required by the app, but has no value", name=field.variable)
-            )
-        return None
+    if value is None and field.required:
+        raise ValueError(
+            msg("the input {name} is required by the app, but has no value", name=field.variable)
+        )
+    try:
+        return None if value is None else _converted(field, value, version)
+    except ValueError as error:
+        raise ValueError(with_setting(error, msg("the input {name}", name=field.variable))) from None
+
+
+def _converted(field: FormField, value: Any, version: tuple[int, int] | None) -> Any:
     match field.kind:
         case "number":
-            return _number(field, value)
+            return _number(value)
         case "checkbox":
-            return _boolean(field, value)
+            return _boolean(value)
         case "json_object":
-            return _object(field, value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
+            return _object(value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
         case "file" | "file-list":
             return _given_by_hand(field, value)
         case "text-input" | "paragraph" | "select":
@@ -177,85 +182,62 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
 def _text(field: FormField, value: Any) -> str:
     """Convert to a text; Dify accepts an empty text as a value (`error-input-*`)."""
     if not isinstance(value, str):
-        raise ValueError(
-            msg(
-                "the input {name} must be a string, because its type in the app is {kind}",
-                kind=field.kind,
-                name=field.variable,
-            )
+        raise value_error(
+            "{setting} must be a string, because its type in the app is {kind}", kind=field.kind
         )
     if field.kind == "select":
         if field.options and value not in field.options:
-            raise ValueError(
-                msg(
-                    "the input {name} must be one of {options}",
-                    options=join(", ", map(repr, field.options)),
-                    name=field.variable,
-                )
+            raise value_error(
+                "{setting} must be one of {allowed}", allowed=join(", ", map(repr, field.options))
             )
     elif field.max_length is not None and len(value) > field.max_length:
-        raise ValueError(
-            msg(
-                "the input {name} has {count} characters, but the app allows at most {maximum}",
-                count=len(value),
-                maximum=field.max_length,
-                name=field.variable,
-            )
+        raise value_error(
+            "{setting} has {count} characters, but the app allows at most {maximum}",
+            count=len(value),
+            maximum=field.max_length,
         )
     return value
 
 
-def _number(field: FormField, value: Any) -> Any:
+def _number(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise ValueError(
-            msg("the input {name} must be a number", name=field.variable)
-        )  # Dify forwards true, and answers 500 to a list
+        raise value_error("{setting} must be a number")  # Dify forwards true, and answers 500 to a list
     text = value.strip()
     if not text:
         return value  # Dify reads it as null (`input-number-as-empty-string`)
     if _WHOLE.fullmatch(text) and len(text) <= 4000:  # int() accepts at most 4300 digits
         return int(text)
     if not _DECIMAL.fullmatch(text):
-        raise ValueError(
-            msg("the input {name} must be a number, not {value}", value=_shown(value), name=field.variable)
-        )
+        raise value_error("{setting} must be a number, not {value}", value=_shown(value))
     number = float(text)
     if abs(number) == float("inf"):
-        raise ValueError(msg("the input {name} is a number that is too large", name=field.variable))
+        raise value_error("{setting} is a number that is too large")
     if Decimal(repr(number)) == Decimal(text):
         return number
     return text  # too many digits for a number: Dify decides
 
 
-def _boolean(field: FormField, value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]
-    raise ValueError(
-        msg("the input {name} must be true or false, not {value}", value=_shown(value), name=field.variable)
-    )
+    raise value_error("{setting} must be true or false, not {value}", value=_shown(value))
 
 
-def _object(field: FormField, value: Any, *, as_text: bool) -> Any:
+def _object(value: Any, *, as_text: bool) -> Any:
     data = value
     if isinstance(value, str):
         try:
             data = loads(value)
         except ValueError as error:
-            raise ValueError(
-                msg(
-                    "the input {name} must be a JSON object, but is not JSON: {error}",
-                    error=error,
-                    name=field.variable,
-                )
+            raise value_error(
+                "{setting} must be a JSON object, but is not JSON: {error}", error=error
             ) from None
     if not isinstance(data, Mapping):
-        raise ValueError(
-            msg('the input {name} must be a JSON object: {{"key": "value"}}', name=field.variable)
-        )
+        raise value_error('{setting} must be a JSON object: {{"key": "value"}}')
     if not as_text:
         return dict(data)
     return value if isinstance(value, str) else json.dumps(data, ensure_ascii=False)
@@ -267,12 +249,7 @@ def _given_by_hand(field: FormField, value: Any) -> Any:
         return value  # no file (`run-blocking-file-empty-string`)
     items = value if isinstance(value, list) and field.kind == "file-list" else [value]
     if not all(isinstance(item, Mapping) and "transfer_method" in item for item in items):
-        raise ValueError(
-            msg(
-                "the input {name} takes a file; give the file in files of the job, or with --file",
-                name=field.variable,
-            )
-        )
+        raise value_error("{setting} takes a file; give the file in files of the job, or with --file")
     return value if field.kind == "file" or isinstance(value, list) else [value]
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ..messages.message import THE_VALUE, msg
+from ..messages.message import value_error
 
 _UNITS: dict[str, float] = {
     unit: seconds
@@ -63,12 +63,8 @@ def parse_timespan(text: str) -> float:
         total += float(part[1]) * _UNITS[part[2] or "s"]
         rest = rest[part.end() :].lstrip()
     if rest or not text.strip():
-        raise ValueError(
-            msg(
-                "{setting} is {text!r}, which is not a time span; write it as 90s, 30min or 1h 30min",
-                text=text,
-                setting=THE_VALUE,
-            )
+        raise value_error(
+            "{setting} is {text!r}, which is not a time span; write it as 90s, 30min or 1h 30min", text=text
         )
     return total
 
@@ -94,7 +90,7 @@ def timespan_text(seconds: float) -> str:
     return seconds.text if isinstance(seconds, TimeSpan) else format_timespan(seconds)
 
 
-# Readers of configuration values: a ValueError has a message about THE_VALUE.
+# Readers of configuration values (config.readers.Reader).
 
 
 def timespan(value: Any) -> TimeSpan:
@@ -112,48 +108,37 @@ def timespan(value: Any) -> TimeSpan:
     if isinstance(value, TimeSpan):
         return value
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(msg('{setting} must be a time span such as "30min"', setting=THE_VALUE))
+        raise value_error('{setting} must be a time span such as "30min"')
     text = value if isinstance(value, str) else f"{value}"
     if text.strip().startswith("-"):
-        raise ValueError(msg("{setting} must not be negative", setting=THE_VALUE))
+        raise value_error("{setting} must not be negative")
     if re.fullmatch(_NUMBER, text) and float(text):
         number = text.strip()
-        raise ValueError(
-            msg(
-                "{setting} has no unit; write it as {number}h, {number}min or {number}s",
-                number=number,
-                setting=THE_VALUE,
-            )
+        raise value_error(
+            "{setting} has no unit; write it as {number}h, {number}min or {number}s", number=number
         )
     seconds = parse_timespan(text)
     for number, unit in re.findall(_PART, text, re.ASCII):
         if unit == "M":
-            raise ValueError(
-                msg(
-                    "{setting} is {text!r}, in which M is ambiguous; write {number}min for "
-                    "minutes or {number}month for months",
-                    text=text,
-                    number=number,
-                    setting=THE_VALUE,
-                )
+            raise value_error(
+                "{setting} is {text!r}, in which M is ambiguous; write {number}min for "
+                "minutes or {number}month for months",
+                text=text,
+                number=number,
             )
         if not unit and float(number):
-            raise ValueError(
-                msg(
-                    "{setting} is {text!r}, in which {number} has no unit; write it as "
-                    "{number}min or {number}s",
-                    text=text,
-                    number=number,
-                    setting=THE_VALUE,
-                )
+            raise value_error(
+                "{setting} is {text!r}, in which {number} has no unit; write it as {number}min or {number}s",
+                text=text,
+                number=number,
             )
     if seconds == float("inf"):
-        raise ValueError(msg("{setting} is too large for a time span", setting=THE_VALUE))
+        raise value_error("{setting} is too large for a time span")
     return TimeSpan(seconds, " ".join(text.split()) if seconds else "0s")
 
 
 def positive_timespan(value: Any) -> TimeSpan:
     """Parse a time span above zero, with the arguments and errors of timespan."""
     if (seconds := timespan(value)) <= 0:
-        raise ValueError(msg("{setting} must be more than 0 s", setting=THE_VALUE))
+        raise value_error("{setting} must be more than 0 s")
     return seconds

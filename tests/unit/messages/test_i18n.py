@@ -38,7 +38,8 @@ def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
 def extracted(tmp_path: Path) -> set[str]:
     """Return the messages in the code, extracted like `make messages`."""
     template = tmp_path / "dify-job.pot"
-    command = ["-q", "extract", "-F", "packaging/babel.cfg", "-k", "msg", "-k", "ExitCode:3"]
+    keywords = ["-k", "msg", "-k", "value_error", "-k", "ExitCode:3"]
+    command = ["-q", "extract", "-F", "packaging/babel.cfg", *keywords]
     pybabel = [sys.executable, "-c", "from babel.messages.frontend import main; main()"]
     environment = os.environ | {"PYTHONPATH": "packaging"}
     subprocess.run(
@@ -58,7 +59,7 @@ def test_extraction_finds_each_msg_call() -> None:
         node
         for path in (ROOT / "dify_job").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "msg"
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("msg", "value_error")
     )
     literals = {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}
     assert sorted(literals - {message.id for message in CATALOGUE}) == []
