@@ -28,7 +28,7 @@ from ..run.api import notify_of, run_workflow
 from ..run.job_state import state_directory
 from ..run.observers import Observers
 from ..run.outcome import cancelled
-from ..run.result import Result, log_result, not_started, unexpected
+from ..run.result import Result, job_error_of, log_result, not_started
 from ..run.run_spec import RunContext, RunLimits
 from ..state import history
 from ..system import lazy_import
@@ -197,7 +197,7 @@ def run(
         Observers(start.observers).finished(result)
     except Exception as error:  # an internal error has a result, too: exit 70
         signals.begin_run()
-        why = unexpected(error)
+        why = job_error_of(error)
         is_bug = why.outcome is Outcome.BUG
         if is_bug:
             log_traceback()

@@ -31,7 +31,7 @@ from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers
 from .outcome import NoRunError, RunOutcome, cancelled
-from .result import Result, not_started, unexpected
+from .result import Result, job_error_of, not_started
 from .run_spec import RunContext, RunSpec
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ class _Workflow:
         try:
             result = self._result()
         except JobError as error:
-            result = self._not_started(error)
+            result = self._store_not_started(error)
         except InterruptedRunError as interrupted:
-            result = self._not_started(cancelled(interrupted.signum))
+            result = self._store_not_started(cancelled(interrupted.signum))
         except Exception as error:
-            result = self._not_started(unexpected(error))
+            result = self._store_not_started(job_error_of(error))
             if result.outcome is Outcome.BUG:
                 self._notify(result)
                 raise
@@ -151,7 +151,7 @@ class _Workflow:
             log.info(msg("waiting for the job's random delay (jitter)"), seconds=round(context.jitter))
             self._pause(context.jitter)
             context = self._context = context._replace(began=time.monotonic())
-        request = RunSpec(
+        spec = RunSpec(
             job=job,
             key=key,
             headers=headers,
@@ -160,27 +160,27 @@ class _Workflow:
             context=context,
             run=_checked_run_id(job, context),
         )
-        self._check_names(request)
+        self._check_names(spec)
         target = None
         if (name := self._templates.output_file()) is not None:
             target = output.output_path(job, name, self._state.directory if self._state is not None else None)
             output.check_writable(target)
-        run = engine.Engine(request, self._state, self._observers)
-        outcome = run.wait_for_turn()
+        runner = engine.Engine(spec, self._state, self._observers)
+        outcome = runner.wait_for_turn()
         if outcome is None:
             if self._templates.renew():  # the run that blocked this one may have succeeded
-                request = request._replace(inputs=self._rendered(), files=self._files())
+                spec = spec._replace(inputs=self._rendered(), files=self._files())
             self._import_end_modules()
-            outcome = run.start_and_follow(request.inputs, request.files)
-        result = run.conclude(outcome)
+            outcome = runner.start_and_follow(spec.inputs, spec.files)
+        result = runner.conclude(outcome)
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
             output.write_output(target, result, job.output)
             if job.output.downloads is not None and result.run is not None:
-                downloader = downloads.Downloader(request, job.output.downloads, self._state)
+                downloader = downloads.Downloader(spec, job.output.downloads, self._state)
                 downloader.save_files(target, result.run)
         return result
 
-    def _check_names(self, request: RunSpec) -> None:
+    def _check_names(self, spec: RunSpec) -> None:
         """Reject an input of the caller that the app does not have, if its form was stored within a day.
 
         For a name that the stored form lacks, the form is fetched again, because the app may have changed.
@@ -188,13 +188,13 @@ class _Workflow:
         if not self._inputs or self._state is None or self._job.workflow_id is not None:
             return
         directory = self._state.directory
-        names = app_form.stored_names(directory, self._job, request.key)
+        names = app_form.stored_names(directory, self._job, spec.key)
         if names is None or self._inputs.keys() <= set(names):
             return
-        uploader = input_upload.InputUploader(request, engine.connect(request))
+        uploader = input_upload.InputUploader(spec, engine.connect(spec))
         with contextlib.suppress(NoRunError):  # the run itself reports the error
             form = uploader.form(time.monotonic() + _FORM_TIMEOUT)
-            app_form.store_names(directory, self._job, request.key, form)
+            app_form.store_names(directory, self._job, spec.key, form)
             app_form.check_names(self._inputs, form)
 
     def _rendered(self) -> Mapping[str, Any]:
@@ -240,7 +240,7 @@ class _Workflow:
 
     # After the result, which nothing here may change
 
-    def _not_started(self, why: JobError | RunOutcome) -> Result:
+    def _store_not_started(self, why: JobError | RunOutcome) -> Result:
         """Store also a result without a run, because for a timer it is a failure like any other."""
         result = not_started(self._job.name, why, self._context)
         record = result.record.as_record()

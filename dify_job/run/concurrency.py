@@ -22,18 +22,18 @@ from .run_spec import CallOptions, RunSpec
 class ConcurrencyGuard:
     """A guard that waits for a run's turn, or rejects the run."""
 
-    def __init__(self, request: RunSpec, state: JobState | None, dify: DifyClient) -> None:
+    def __init__(self, spec: RunSpec, state: JobState | None, dify: DifyClient) -> None:
         """Wait for nothing yet.
 
         Args:
-            request: The run.
+            spec: The specification of the run.
             state: The job's state directory; None for `state = "none"`.
             dify: The client.
         """
-        self._request = request
+        self._spec = spec
         self._state = state
         self._dify = dify
-        self._events = request.context.events
+        self._events = spec.context.events
 
     def acquire(self) -> None:
         """Take the lock and settle an earlier run.
@@ -47,7 +47,7 @@ class ConcurrencyGuard:
         """
         if self._state is None:
             return
-        pause, _ = self._request.context.limits.turn_polls
+        pause, _ = self._spec.context.limits.turn_polls
         hint = msg('wait until the other run ends, or set overlap = "wait" or "skip" in the job')
         with errors_as_cannot_write(self._state):
             while True:
@@ -58,7 +58,7 @@ class ConcurrencyGuard:
                     self._wait(why, pause, hint)
                 else:
                     earlier = self._state.in_flight()
-                    if earlier is not None and earlier.run != self._request.run:
+                    if earlier is not None and earlier.run != self._spec.run:
                         self._settle(self._state, earlier)
                     return
 
@@ -71,11 +71,11 @@ class ConcurrencyGuard:
         Args:
             observer: The observer of the run.
         """
-        request, options = self._request, self._request.call_options
+        spec, options = self._spec, self._spec.call_options
         with errors_as_cannot_write(self._state):
             left = self._state.in_flight() if self._state is not None else None
-        own = left if left is not None and left.run == request.run else None
-        lost = request.context.lost or own is not None
+        own = left if left is not None and left.run == spec.run else None
+        lost = spec.context.lost or own is not None
         run_id = own.workflow_run_id if own is not None else None
         if not options.searchable:
             return (
@@ -90,7 +90,7 @@ class ConcurrencyGuard:
             )
         if run_id is None:
             poller = RunPoller(self._dify, options)
-            until = max(request.network_until, time.monotonic() + options.limits.existing_run)
+            until = max(spec.network_until, time.monotonic() + options.limits.existing_run)
             found = poller.poll_until(self._events, min(until, options.deadline), absent_is_final=True)
             # The record of a run with an unknown outcome stays for the next start.
             if poller.denied is not None:
@@ -118,39 +118,39 @@ class ConcurrencyGuard:
 
     def _wait(self, why: str, pause: float, hint: str) -> None:
         """Wait if the overlap policy is `wait` and time is left; otherwise raise NoRunError."""
-        if self._request.job.overlap == "skip":
+        if self._spec.job.overlap == "skip":
             raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)))
-        if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
+        if self._spec.job.overlap == "fail" or time.monotonic() >= self._spec.deadline:
             raise NoRunError(RunOutcome(Outcome.BUSY, why, hint))
         self._pause(pause)
 
     def _pause(self, seconds: float) -> None:
-        self._events.pause(min(self._request.deadline, time.monotonic() + seconds))
+        self._events.pause(min(self._spec.deadline, time.monotonic() + seconds))
 
     # The run of an earlier process; it is never stopped
 
     def _settle(self, state: JobState, earlier: InFlight) -> None:
         """Wait until the earlier run has ended or is given up, and record its outcome. Raises NoRunError."""
-        pause, longest = self._request.context.limits.turn_polls
+        pause, longest = self._spec.context.limits.turn_polls
         while True:
             match self._look_up(earlier):
                 case RunOutcome() as settled:
                     break
                 case str() as message:
-                    end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
+                    end = f"{earlier.overdue_at(self._spec.job.queue_time):%Y-%m-%d %H:%M}"
                     hint = msg(
                         "dify-job waits for the earlier run until {end}, when its timeout and queue_time "
                         "have passed. To wait no longer, stop that run in the app's Logs in Dify",
                         end=end,
                     )
                     self._wait(message, pause, hint)
-                    if time.monotonic() >= self._request.deadline:  # no time for another poll
+                    if time.monotonic() >= self._spec.deadline:  # no time for another poll
                         raise NoRunError(RunOutcome(Outcome.BUSY, message, hint))
                     pause = min(longest, 2 * pause)
                 case Unreadable(reason):
                     self._on_unreadable(reason)
         self._record(state, earlier, settled)
-        if time.monotonic() >= self._request.deadline:
+        if time.monotonic() >= self._spec.deadline:
             text = msg(
                 "the deadline passed while dify-job looked for an earlier run of this job; no run was started"
             )
@@ -163,13 +163,13 @@ class ConcurrencyGuard:
     def _on_unreadable(self, reason: str) -> None:
         """Wait for a server that does not report the earlier run. Raises NoRunError at the deadline."""
         now, kind, message = time.monotonic(), Outcome.BUSY, ""
-        if now >= self._request.deadline:
+        if now >= self._spec.deadline:
             message = msg(
                 "the deadline passed while dify-job looked for an earlier run of this job "
                 "({reason}); no run was started",
                 reason=reason,
             )
-        elif now >= self._request.network_until:
+        elif now >= self._spec.network_until:
             kind = Outcome.UNREACHABLE
             message = msg(
                 "no run was started, because the server could not say how an earlier run of "
@@ -178,11 +178,11 @@ class ConcurrencyGuard:
             )
         if message:
             raise NoRunError(RunOutcome(kind, message, connection_error_hint(reason)))
-        self._pause(self._request.context.limits.network_retry)
+        self._pause(self._spec.context.limits.network_retry)
 
     def _look_up(self, earlier: InFlight) -> RunOutcome | str | Unreadable:
         """Return the outcome of an earlier run that ended or is given up, or why it may still run."""
-        job = self._request.job
+        job = self._spec.job
         overdue = earlier.overdue(job.queue_time)
         ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None
         if earlier.base_url != job.base_url:
@@ -191,12 +191,12 @@ class ConcurrencyGuard:
                 "an earlier run of this job may still be in progress at {server}", server=earlier.base_url
             )
             return unknown(why)._replace(run=ids) if overdue else server
-        until = min(self._request.deadline, time.monotonic() + self._request.context.limits.earlier_run)
+        until = min(self._spec.deadline, time.monotonic() + self._spec.context.limits.earlier_run)
         options = CallOptions(
             user=earlier.user,
             deadline=until,
             searchable=earlier.user.endswith(earlier.run),
-            limits=self._request.context.limits,
+            limits=self._spec.context.limits,
         )
         poller = RunPoller(self._dify, options, earlier.workflow_run_id)
         found = poller.poll_until(self._events, until, absent_is_final=False)
@@ -215,15 +215,15 @@ class ConcurrencyGuard:
 
     def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
         """Add the earlier run's outcome to the history, unless its own process did."""
-        if self._request.job.expect:
-            outcome = assertions.apply_assertions(outcome, self._request.job.expect)
+        if self._spec.job.expect:
+            outcome = assertions.apply_assertions(outcome, self._spec.job.expect)
         kind = outcome.outcome
         log.info(
             msg("the outcome of an earlier run is now known"), run=earlier.workflow_run_id, outcome=kind.value
         )
         duration = (outcome.run.elapsed_time if outcome.run else None) or 0.0
         record = result_of(
-            outcome, self._request.job.name, call_time=earlier.started, attempts=1, duration=duration
+            outcome, self._spec.job.name, call_time=earlier.started, attempts=1, duration=duration
         ).record
         try:
             has_record = record.run_id is not None and any(

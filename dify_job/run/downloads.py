@@ -37,21 +37,21 @@ class ReturnedFile(NamedTuple):
 class Downloader:
     """A downloader of the files of one run."""
 
-    def __init__(self, request: RunSpec, limits: Downloads, state: JobState | None) -> None:
+    def __init__(self, spec: RunSpec, limits: Downloads, state: JobState | None) -> None:
         """Create a downloader.
 
         Args:
-            request: The run.
+            spec: The specification of the run.
             limits: The maximum number and size of files.
             state: Stores which files the job created.
         """
-        self._job = request.job
-        self._headers = request.plain_headers
+        self._job = spec.job
+        self._headers = spec.plain_headers
         self._state = state
-        self._hosts = DownloadHosts(request.job.base_url, request.job.output.download_hosts)
+        self._hosts = DownloadHosts(spec.job.base_url, spec.job.output.download_hosts)
         self._limits = limits
-        self._events = request.context.events
-        self._until = max(request.deadline, time.monotonic() + _MIN_TIME)
+        self._events = spec.context.events
+        self._until = max(spec.deadline, time.monotonic() + _MIN_TIME)
 
     def save_files(self, target: OutputPath, run: WorkflowRun) -> None:
         """Save the run's files in the directory of the output file; errors are logged as warnings.

@@ -49,8 +49,8 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         log.add_secret(secret)
     check_sendable(inputs)
     files = find_files(templates.files())
-    request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
-    uploader = InputUploader(request, connect(request))
+    spec = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
+    uploader = InputUploader(spec, connect(spec))
     try:
         form = uploader.form(began + min(job.timeout, _FORM_TIMEOUT))
     except NoRunError as error:

@@ -32,30 +32,30 @@ if TYPE_CHECKING:
 class Engine:
     """The engine of one run. Outcomes are returned, and internal errors are raised."""
 
-    def __init__(self, request: RunSpec, state: JobState | None, observer: RunObserver) -> None:
+    def __init__(self, spec: RunSpec, state: JobState | None, observer: RunObserver) -> None:
         """Send nothing yet.
 
         Args:
-            request: The run.
+            spec: The specification of the run.
             state: The job's opened state directory; None for `state = "none"`.
             observer: Observes the run, but not its result, which the caller reports.
 
         Raises:
             JobError: (rejected) The inputs cannot be sent.
         """
-        check_sendable(request.inputs)
-        self._named = bool(request.run)
-        self._request = request._replace(run=request.run or os.urandom(6).hex())
-        self._job = request.job
-        self._events = request.context.events
-        self._limits = request.context.limits
+        check_sendable(spec.inputs)
+        self._named = bool(spec.run)
+        self._spec = spec._replace(run=spec.run or os.urandom(6).hex())
+        self._job = spec.job
+        self._events = spec.context.events
+        self._limits = spec.context.limits
         self._state_observer = StateObserver(state)
         self._observers = Observers((self._state_observer, observer))
         self._call_time = now_as_text()
         self._attempts = 0
         self._uploader: input_upload.InputUploader | None = None
-        self._dify = connect(request)
-        self._guard = ConcurrencyGuard(self._request, state, self._dify)
+        self._dify = connect(spec)
+        self._guard = ConcurrencyGuard(self._spec, state, self._dify)
         self._our_turn = False
 
     def wait_for_turn(self) -> RunOutcome | None:
@@ -89,7 +89,7 @@ class Engine:
             JobError: The inputs do not match the form, or the state cannot be written; nothing was started.
         """
         check_sendable(inputs)
-        self._request = self._request._replace(inputs=inputs, files=files)
+        self._spec = self._spec._replace(inputs=inputs, files=files)
         self._observers.started()
         try:
             existing = self._guard.follow_existing(self._observers) if self._named else None
@@ -111,7 +111,7 @@ class Engine:
         """
         if self._job.expect:
             outcome = assertions.apply_assertions(outcome, self._job.expect)
-        duration = time.monotonic() - self._request.context.began
+        duration = time.monotonic() - self._spec.context.began
         result = result_of(
             outcome, self._job.name, call_time=self._call_time, attempts=self._attempts, duration=duration
         )
@@ -133,7 +133,7 @@ class Engine:
                 return outcome
             self._state_observer.not_submitted()
             now = time.monotonic()
-            if outcome.unsent and now < self._request.network_until:
+            if outcome.unsent and now < self._spec.network_until:
                 pause: float | None = self._limits.network_retry
             else:
                 self._attempts += 1
@@ -147,7 +147,7 @@ class Engine:
                     uniform=self._limits.uniform,
                 )
                 pauses += [] if pause is None else [pause]
-            if pause is None or now + pause >= self._request.deadline:
+            if pause is None or now + pause >= self._spec.deadline:
                 return outcome
             log.info(
                 msg("{message}; dify-job tries again", message=outcome.message),
@@ -157,13 +157,13 @@ class Engine:
             self._events.pause(now + pause)
 
     def _attempt(self) -> RunOutcome:
-        request = self._request
+        spec = self._spec
         inputs = self._inputs_to_send()
-        left = request.deadline - time.monotonic()
+        left = spec.deadline - time.monotonic()
         self._state_observer.submitting(
             InFlight(
-                run=request.run,
-                user=request.user,
+                run=spec.run,
+                user=spec.user,
                 base_url=self._job.base_url,
                 started=self._call_time,
                 deadline=time.time() + left,
@@ -171,8 +171,8 @@ class Engine:
                 boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + left,
             )
         )
-        monitor = RunMonitor(self._dify, self._events, request.call_options, self._observers)
-        call = self._dify.run(inputs, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
+        monitor = RunMonitor(self._dify, self._events, spec.call_options, self._observers)
+        call = self._dify.run(inputs, spec.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
         outcome = monitor.follow(call)
         if outcome.next is not Next.RETRY:
             self._attempts += 1
@@ -180,25 +180,25 @@ class Engine:
 
     def _inputs_to_send(self) -> Mapping[str, Any]:
         """Return the inputs for the POST; most runs send the given inputs without a request before."""
-        request = self._request
-        if not any(request.files.values()) and not needs_form(request.inputs):
-            return request.inputs
+        spec = self._spec
+        if not any(spec.files.values()) and not needs_form(spec.inputs):
+            return spec.inputs
         if self._uploader is None:
-            self._uploader = input_upload.InputUploader(request, self._dify)
+            self._uploader = input_upload.InputUploader(spec, self._dify)
         return self._uploader.inputs()
 
 
-def connect(request: RunSpec) -> DifyClient:
+def connect(spec: RunSpec) -> DifyClient:
     """Return the client of a run, whose calls report to its queue; nothing is sent."""
-    key = request.key.reveal()
+    key = spec.key.reveal()
     log.add_secret(key, is_key=True)
     return DifyClient(
-        request.job.base_url,
+        spec.job.base_url,
         key,
-        on_event=request.context.events.put,
-        ca_file=request.job.ca_file,
-        connect_timeout=request.job.connect_timeout,
-        headers=request.plain_headers,
+        on_event=spec.context.events.put,
+        ca_file=spec.job.ca_file,
+        connect_timeout=spec.job.connect_timeout,
+        headers=spec.plain_headers,
     )
 
 

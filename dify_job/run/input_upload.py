@@ -32,16 +32,16 @@ _HINT_TOO_LARGE = msg(
 class InputUploader:
     """The preparation of a run's inputs for its POST."""
 
-    def __init__(self, request: "RunSpec", dify: DifyClient) -> None:
+    def __init__(self, spec: "RunSpec", dify: DifyClient) -> None:
         """Fetch nothing yet.
 
         Args:
-            request: The run.
+            spec: The specification of the run.
             dify: The client.
         """
-        self._request = request
+        self._spec = spec
         self._dify = dify
-        self._events = request.context.events
+        self._events = spec.context.events
         self._form: Parameters | None = None
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
@@ -55,11 +55,11 @@ class InputUploader:
             JobError: An input does not match the form (rejected), or a file cannot be read (no-input).
             NoRunError: A call failed.
         """
-        form = self.form(self._request.deadline)
+        form = self.form(self._spec.deadline)
         if self._fitted is None:
             self._fitted = self.fit()
         sent = dict(self._fitted)
-        for name, files in self._request.files.items():
+        for name, files in self._spec.files.items():
             field = form.field(name)
             if field is not None and files:
                 data = [self._request_value(file, field) for file in files]
@@ -92,10 +92,10 @@ class InputUploader:
             JobError: (rejected) An input or a file does not match the form.
             NoRunError: The form could not be fetched.
         """
-        form = self.form(self._request.deadline)
-        filled = {name: files for name, files in self._request.files.items() if files}
+        form = self.form(self._spec.deadline)
+        filled = {name: files for name, files in self._spec.files.items() if files}
         check_files(filled, form)
-        return fit_inputs(self._request.inputs, form, self._version, filled)
+        return fit_inputs(self._spec.inputs, form, self._version, filled)
 
     def _request_value(self, file: InputFile, field: FormField) -> dict[str, Any]:
         """Return the request's value for a file; a local file is uploaded first."""
@@ -106,9 +106,9 @@ class InputUploader:
     def _upload(self, file: InputFile, path: Path) -> str:
         about = msg("the file {shown}", shown=display_name(file))
         began = time.monotonic()
-        call = self._dify.upload(opened_body(path, file.mime_type, self._request.user))
+        call = self._dify.upload(opened_body(path, file.mime_type, self._spec.user))
         try:
-            reply = self._answer(call, about, self._request.deadline, uploading=True)
+            reply = self._answer(call, about, self._spec.deadline, uploading=True)
         except UnreadableFileError as error:
             raise no_input(file.variable, path, text_of(error)) from None
         upload_id = (models.json_object(reply.body) or {}).get("id")

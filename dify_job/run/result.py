@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .run_spec import RunContext
 
 _PRINTED = (
-    *("call_time", "schema", "job", "outcome", "exit_code", "attempts", "duration_s", "hint", "failed_node"),
-)
+    "call_time", "schema", "job", "outcome", "exit_code", "attempts", "duration_s", "hint", "failed_node",
+)  # fmt: skip
 _MAX_TITLE = 100  # characters of a node's title or type
 
 
@@ -167,7 +167,7 @@ def exhausted_resource(error: BaseException) -> Message | None:
     return None
 
 
-def unexpected(error: Exception) -> JobError:
+def job_error_of(error: Exception) -> JobError:
     """Return the JobError for an exception before a run, or for an internal error.
 
     Args:

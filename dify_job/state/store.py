@@ -25,10 +25,10 @@ from .directories import link_to_private, make_base
 
 STATE_FILES = frozenset(
     {
-        *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
-        *("request.json", "downloads.json", "form.json", "metrics.json", "installed"),
+        "lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl",
+        "request.json", "downloads.json", "form.json", "metrics.json", "installed",
     }
-)
+)  # fmt: skip
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
 _LEFTOVER_AGE = 60.0  # seconds; no process writes a temporary file longer
 _MAX_SIZE = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 # The import system itself reads these of a module that is in sys.modules already.
 _READ_BY_IMPORT = {
-    *("__spec__", "__path__", "__dict__", "__class__", "__name__", "__file__", "__loader__", "__package__"),
+    "__spec__", "__path__", "__dict__", "__class__", "__name__", "__file__", "__loader__", "__package__",
     "__cached__",
-}
+}  # fmt: skip
 
 
 def lazy_import(*names: str) -> None:
