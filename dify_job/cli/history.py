@@ -14,10 +14,11 @@ from ..messages.message import join, msg
 from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
-from ..report.past_runs import JobHistory, JobRun, find_job, job_history, newest_first, state_of
+from ..report.past_runs import JobHistory, find_job, job_history, newest_first, run_as_json, state_of
 from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import find_jobs, visible
+from ..state.history import RunRecord
 from ..system.managed_files import is_missing
 from .jobs import config_or_none
 from .options import Globals, pass_globals, since_option
@@ -83,7 +84,7 @@ def history(
                 "schema": 1,
                 "job": only.job if only is not None else None,
                 "console": only.console_url if only is not None else None,
-                "runs": [one.as_json() for one in runs],
+                "runs": [run_as_json(run) for run in runs],
             }
         )
         return
@@ -105,7 +106,7 @@ def history(
         )
 
 
-def _print(runs: Sequence[JobRun], histories: Sequence[JobHistory]) -> None:
+def _print(runs: Sequence[RunRecord], histories: Sequence[JobHistory]) -> None:
     """Print a line for each run; for one job also the durations and the address of its log in Dify."""
     terminal = terminal_of_stdout()
     echo_data("\n".join(history_lines(runs, terminal)))

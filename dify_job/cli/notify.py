@@ -129,7 +129,7 @@ def _store_end(directory: Path, unit_result: UnitResult, fault: JobError | None)
             run = record_of(unit_result, state.in_flight(), now)
             if fault is not None and run.exit_code == code_of(fault.outcome):
                 run = run._replace(message=log.redact(fault.message), hint=fault.hint)
-            state.append_history(run.as_record())
+            state.append_history(run.as_json())
     except OSError as error:
         log.warning(
             msg("dify-job could not add the run to the job's history: {reason}", reason=error.strerror),

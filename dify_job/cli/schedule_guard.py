@@ -75,7 +75,7 @@ def _record_skip(state: JobState, now: datetime, why: str) -> None:
         call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("the run was skipped: {why}", why=why)
     )
     with contextlib.suppress(OSError):
-        state.append_history(run.as_record())
+        state.append_history(run.as_json())
 
 
 def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:

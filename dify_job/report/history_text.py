@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.sanitize import one_line
-from ..state.history import sparkline
-from .past_runs import JobRun, failed_node
+from ..state.history import RunRecord, sparkline
+from .past_runs import failed_node
 from .status_text import failure_text, outcome_cell, run_sign
 from .text import (
     Terminal,
@@ -32,7 +32,7 @@ _WITH_JOB = 7  # columns
 _INDENT = 4
 
 
-def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
+def history_lines(runs: Sequence[RunRecord], terminal: Terminal) -> list[str]:
     """Return the lines that `dify-job history` prints.
 
     Args:
@@ -40,8 +40,8 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
         terminal: The terminal. If a line is too long for it, run id and message get lines of their own.
     """
     when, *others = map(translate, _HEADS)
-    rows = [[f"  {when}", *others], *(_cells(one, terminal) for one in runs)]
-    if len({one.job for one in runs}) == 1:
+    rows = [[f"  {when}", *others], *(_cells(run, terminal) for run in runs)]
+    if len({run.job for run in runs}) == 1:
         rows = [[when, *rest] for when, _, *rest in rows]
     numbers = (3, 4) if len(rows[0]) == _WITH_JOB else (2, 3)  # duration and tokens
     whole = table(rows, right=numbers)
@@ -64,16 +64,14 @@ def _shifted(lines: Sequence[str]) -> list[str]:
     return [" " * _INDENT + line for line in lines]
 
 
-def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
+def durations_line(runs: Sequence[RunRecord], terminal: Terminal) -> str | None:
     """Return the durations of one job's runs as a sparkline; None without durations.
 
     Args:
         runs: The runs, newest first.
         terminal: The terminal.
     """
-    spans = [
-        one.run.duration for one in reversed(runs) if not one.run.skipped and one.run.duration is not None
-    ]
+    spans = [run.duration for run in reversed(runs) if not run.skipped and run.duration is not None]
     if not spans:
         return None
     sparks = sparkline(spans[-min(_SPARKLINE_RUNS, terminal.columns // 2) :], plain=not terminal.utf8)
@@ -88,12 +86,11 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
     )
 
 
-def _cells(one: JobRun, terminal: Terminal) -> list[str]:
-    run = one.run
+def _cells(run: RunRecord, terminal: Terminal) -> list[str]:
     message = "" if run.succeeded else translate(failure_text(run.message_text, failed_node(run)))
     return [
         f"{run_sign(run, terminal)} {local_time_text(run.began)}",
-        one.job,
+        run.job,
         outcome_cell(run),
         "-" if run.skipped or run.duration is None else duration_text(run.duration),
         "-" if run.tokens is None else f"{run.tokens:,}",

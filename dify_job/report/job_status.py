@@ -356,5 +356,5 @@ def _sync(one: InstalledJob, job: Job | None, callers: Config | None) -> Sync:
 
 def _last_as_json(run: RunRecord) -> dict[str, Any]:
     keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id", "failed_node")
-    record = run.as_record()
+    record = run.as_json()
     return {key: record[key] for key in keys}

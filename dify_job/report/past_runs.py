@@ -15,13 +15,17 @@ from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import unit_config_path
 from ..state.directories import base_of, directory_of
-from ..state.history import RunRecord, read_history
+from ..state.history import RunRecord, UnitOutcome, read_history
 from ..state.reader import read_abandoned
 from ..state.store import InFlight
 from ..system.managed_files import is_missing
 from ..system.unit_result import UnitResult
 
 _UNDATED = datetime.min.replace(tzinfo=UTC)
+_PRINTED = (
+    "job", "call_time", "outcome", "exit_code", "duration_s", "total_tokens", "attempts", "workflow_run_id",
+    "message", "hint",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +47,6 @@ class JobHistory:
     error: OSError | None = None
     console_url: str | None = None
     abandoned: InFlight | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobRun:
-    """One run with the name of its job."""
-
-    job: str
-    run: RunRecord
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the run as `history --json` prints it."""
-        run = self.run
-        return {
-            "job": self.job,
-            "call_time": run.call_time,
-            "outcome": run.outcome,
-            "exit_code": run.exit_code,
-            "duration_s": run.duration,
-            "total_tokens": run.tokens,
-            "attempts": run.attempts,
-            "workflow_run_id": run.run_id,
-            "message": run.message,
-            "hint": run.hint,
-            "failed_node": failed_node(run),
-        }
 
 
 def job_history(
@@ -128,8 +107,8 @@ def state_of(job: str, installed: InstalledJob | None, config: Config | None, sc
 
 def newest_first(
     histories: Iterable[JobHistory], *, since: datetime | None = None, failed: bool = False
-) -> list[JobRun]:
-    """Merge the runs of several jobs by time.
+) -> list[RunRecord]:
+    """Merge the runs of several jobs by time, each with the name of its job.
 
     Args:
         histories: The histories of the jobs.
@@ -137,12 +116,22 @@ def newest_first(
         failed: Only runs that failed.
     """
     merged = [
-        JobRun(history.job, run)
+        run._replace(job=history.job)
         for history in histories
         for run in history.runs
         if (not failed or has_failed(run)) and (since is None or began_since(run, since))
     ]
-    return sorted(merged, key=lambda one: one.run.began or _UNDATED, reverse=True)
+    return sorted(merged, key=lambda run: run.began or _UNDATED, reverse=True)
+
+
+def run_as_json(run: RunRecord) -> dict[str, Any]:
+    """Return a run as `history --json` prints it.
+
+    Args:
+        run: A record with the name of its job.
+    """
+    record = run.as_json()
+    return {key: record[key] for key in _PRINTED} | {"failed_node": failed_node(run)}
 
 
 def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -182,7 +171,11 @@ def run_kind(run: RunRecord) -> RunKind:
         return RunKind.OK
     if run.skipped:
         return RunKind.SKIPPED
-    return RunKind.UNKNOWN if run.outcome in (Outcome.UNKNOWN, "killed", "crashed") else RunKind.FAILED
+    return (
+        RunKind.UNKNOWN
+        if run.outcome in (Outcome.UNKNOWN, UnitOutcome.KILLED, UnitOutcome.CRASHED)
+        else RunKind.FAILED
+    )
 
 
 def has_failed(run: RunRecord) -> bool:

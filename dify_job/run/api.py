@@ -243,7 +243,7 @@ class _Workflow:
     def _store_not_started(self, why: JobError | RunOutcome) -> Result:
         """Store also a result without a run, because for a timer it is a failure like any other."""
         result = not_started(self._job.name, why, self._context)
-        record = result.record.as_record()
+        record = result.record.as_json()
         with contextlib.suppress(OSError, JobError):
             if self._state is None:
                 self._open_state()

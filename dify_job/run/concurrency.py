@@ -231,7 +231,7 @@ class ConcurrencyGuard:
                 for run in read_history(state.directory)
             )
             if not (kind == earlier.reported or has_record):
-                state.append_history(record.as_record())
+                state.append_history(record.as_json())
             state.clear_in_flight()
         except OSError as error:
             raise cannot_write(state.directory, error) from None

@@ -33,7 +33,7 @@ from ..messages.errors import JobError, no_thread
 from ..messages.i18n import translate
 from ..messages.message import Message, join, msg
 from ..messages.problem import command
-from ..state.history import RunRecord, Summary, read_history, summary
+from ..state.history import RunRecord, Summary, UnitOutcome, read_history, summary
 from ..state.store import JobState
 from ..system.transaction import write_whole
 from .observers import RunObserver
@@ -75,7 +75,7 @@ class Notification(NamedTuple):
         values = {"job": self.job, "outcome": self.run.outcome, "host": socket.gethostname()}
         if self.run.succeeded:
             return msg("dify-job: {job} succeeded on {host}", **values)
-        if self.run.outcome in (Outcome.FAILED, "killed"):
+        if self.run.outcome in (Outcome.FAILED, UnitOutcome.KILLED):
             return msg("dify-job: {job} {outcome} on {host}", **values)
         return msg("dify-job: {job} failed: {outcome} on {host}", **values)
 

@@ -144,9 +144,9 @@ class StateObserver(RunObserver):
             return
         try:
             if not has_turn:
-                self._state.append_history(result.record.as_record())
+                self._state.append_history(result.record.as_json())
                 return
-            self._state.record_result(result.record.as_record())
+            self._state.record_result(result.record.as_json())
             # Last, so that after a kill the next run adds the missing outcome to the history.
             if not unsettled:
                 self._state.clear_in_flight()

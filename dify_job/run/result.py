@@ -65,7 +65,7 @@ class Result(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object for stdout; its first four keys are those of the original system."""
-        record = self.record.as_record()
+        record = self.record.as_json()
         first = {"success": self.success, "message": self.message, "response_data": self.response_data}
         return first | {key: record[key] for key in _PRINTED}
 

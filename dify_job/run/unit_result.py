@@ -7,7 +7,7 @@ from typing import Any
 from ..exit_codes import TABLE, Outcome
 from ..messages.message import msg
 from ..messages.problem import command
-from ..state.history import RunRecord
+from ..state.history import RunRecord, UnitOutcome
 from ..state.store import InFlight
 from ..system.unit_result import UnitResult
 
@@ -54,7 +54,6 @@ _FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
 _ROUNDING = timedelta(seconds=2)  # systemd prints whole seconds
 _HANDLER_DELAY = timedelta(minutes=1)  # the time in which the failure unit stores a record
 _SKIPPED_OR_BUSY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
-_FROM_UNIT = frozenset({"killed", "crashed", "not-started"})
 
 
 def why_not_started(exit_code: int | None) -> str | None:
@@ -84,7 +83,7 @@ def with_unit_result(
     message = msg("the process of the run ended without recording an outcome")
     record = RunRecord(
         abandoned.started,
-        "killed",
+        UnitOutcome.KILLED,
         None,
         message,
         hint=_MAYBE_RUNNING,
@@ -154,7 +153,7 @@ def _is_of(run: RunRecord, unit_result: UnitResult) -> bool:
     if run.began is None or unit_result.ended is None:
         return False
     first = (unit_result.began or unit_result.ended) - _ROUNDING
-    made_later = run.outcome in _FROM_UNIT or run.exit_code == unit_result.exit_code
+    made_later = run.outcome in set(UnitOutcome) or run.exit_code == unit_result.exit_code
     return first <= run.began <= unit_result.ended + (_HANDLER_DELAY if made_later else _ROUNDING)
 
 
@@ -170,9 +169,10 @@ def record_of(unit_result: UnitResult, abandoned: InFlight | None, now: datetime
     if unit_result.exit_code is not None and unit_result.result in ("exit-code", "success"):
         outcome, message, hint = _of_status(unit_result.exit_code, unit_result.unit, manager)
     elif unit_result.code in ("killed", "dumped"):
-        outcome, (message, hint) = "killed", _of_kill(unit_result)
+        outcome, (message, hint) = UnitOutcome.KILLED, _of_kill(unit_result)
     else:
-        outcome = "killed" if unit_result.unknown and abandoned is not None else "not-started"
+        lost = unit_result.unknown and abandoned is not None
+        outcome = UnitOutcome.KILLED if lost else UnitOutcome.NOT_STARTED
         message = (
             msg("the unit {unit} failed before dify-job could store a result", unit=unit_result.unit)
             if unit_result.unknown
@@ -196,7 +196,7 @@ def record_of(unit_result: UnitResult, abandoned: InFlight | None, now: datetime
         duration=took,
         hint=hint,
     )
-    if outcome != "killed" or abandoned is None or not _is_left_by(unit_result, abandoned):
+    if outcome != UnitOutcome.KILLED or abandoned is None or not _is_left_by(unit_result, abandoned):
         return run
     return run._replace(
         call_time=abandoned.started,
@@ -235,9 +235,13 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
             status=command("systemctl", *manager, "status", unit),
             install=command("dify-job", "install", "--installed"),
         )
-        return "not-started", msg("systemd did not start the run: status {reason}", reason=why), hint
+        return (
+            UnitOutcome.NOT_STARTED,
+            msg("systemd did not start the run: status {reason}", reason=why),
+            hint,
+        )
     return (
-        "crashed",
+        UnitOutcome.CRASHED,
         msg("the process of the run ended with status {code}, which dify-job does not use", code=code),
         journal,
     )

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,20 @@ _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
+class UnitOutcome(StrEnum):
+    """The outcome of a start that stored no record, from what systemd reports of its process."""
+
+    KILLED = "killed"
+    CRASHED = "crashed"
+    NOT_STARTED = "not-started"
+
+
 class RunRecord(NamedTuple):
     """One line of the history.
 
     Attributes:
         call_time: The start, RFC 3339.
-        outcome: The outcome in the table of exit codes, or killed, crashed or not-started by the service
-            manager.
+        outcome: An Outcome or a UnitOutcome; any text in a record of another version.
         exit_code: The exit code; None for a killed process.
         message: The description in English.
         duration: The duration in seconds.
@@ -84,7 +92,7 @@ class RunRecord(NamedTuple):
             elapsed_time=_seconds(record, "elapsed_time"),
         )
 
-    def as_record(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the line of the history.
 
         The line also has message and hint as data, so that each reader can see them in their own language.

@@ -67,9 +67,9 @@ def test_record_without_usable_data_shows_its_english_text(data: object) -> None
 
 def test_stored_message_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = decide(ApiError(401, "unauthorized", "Access token is invalid"))
-    record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).record.as_record()
+    record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).record.as_json()
     run = RunRecord.of(json.loads(json.dumps(record)))
-    again = RunRecord.of(json.loads(json.dumps(run.as_record())))
+    again = RunRecord.of(json.loads(json.dumps(run.as_json())))
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     for one in (run, again):
         assert "Access token is invalid" in one.message
@@ -83,5 +83,5 @@ def test_stored_message_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stored_values_have_no_secret() -> None:
     log.add_secret("s3cret-key-1234")
     outcome = decide(ApiError(401, "unauthorized", "no s3cret-key-1234 here"))
-    record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).record.as_record()
+    record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).record.as_json()
     assert "s3cret" not in json.dumps(record)

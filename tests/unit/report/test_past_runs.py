@@ -38,8 +38,8 @@ def test_history_of_several_jobs_is_newest_first(tmp_path: Path) -> None:
 def test_record_without_a_time_is_the_oldest_and_in_no_period() -> None:
     undated = RunRecord(call_time="nonsense", outcome="failed", exit_code=80, message="x")
     history = JobHistory("a", Path("/"), (run(5), undated))
-    assert newest_first([history])[-1].run is undated
-    assert newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))[0].run.outcome == "succeeded"
+    assert newest_first([history])[-1].call_time == undated.call_time
+    assert newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))[0].outcome == "succeeded"
     assert len(newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))) == 1
 
 

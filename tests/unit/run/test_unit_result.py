@@ -51,7 +51,7 @@ YESTERDAY = recorded(BEGAN - timedelta(days=1))
 
 
 def test_killed_run_is_not_reported_as_not_started() -> None:
-    last = latest_run(YESTERDAY.as_record(), (YESTERDAY,), KILLED, left_at(BEGAN + timedelta(seconds=1)))
+    last = latest_run(YESTERDAY.as_json(), (YESTERDAY,), KILLED, left_at(BEGAN + timedelta(seconds=1)))
     assert last is not None
     assert (last.outcome, last.exit_code, last.run_id) == ("killed", None, "wfr-1")
     assert "SIGKILL" in last.message
@@ -85,7 +85,7 @@ def test_start_without_a_record_is_in_the_history_and_the_last_run(
     assert message in runs[1].message
     assert runs[1].began == BEGAN
     assert runs[1].duration == 40.0
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY,), unit_result, None) == runs[1]
+    assert latest_run(YESTERDAY.as_json(), (YESTERDAY,), unit_result, None) == runs[1]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_later_manual_run_stays_the_last_run() -> None:
     by_hand = recorded(ENDED + timedelta(hours=2))
     runs = with_unit_result((YESTERDAY, by_hand), BROKEN_CONFIG, None)
     assert [run.outcome for run in runs] == ["succeeded", "config", "succeeded"]
-    assert latest_run(by_hand.as_record(), (YESTERDAY, by_hand), BROKEN_CONFIG, None) == by_hand
+    assert latest_run(by_hand.as_json(), (YESTERDAY, by_hand), BROKEN_CONFIG, None) == by_hand
 
 
 @pytest.mark.parametrize(("status", "outcome"), [("0", "succeeded"), ("143", "cancelled")])
@@ -129,7 +129,7 @@ def test_unit_that_never_ran_adds_nothing(unit_result: UnitResult | None) -> Non
 @pytest.mark.parametrize("outcome", ["busy", "skipped"])
 def test_busy_or_skipped_run_is_not_the_last_run(outcome: str) -> None:
     not_run = recorded(ENDED, outcome, 75 if outcome == "busy" else 0)
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, None) == YESTERDAY
+    assert latest_run(YESTERDAY.as_json(), (YESTERDAY, not_run), None, None) == YESTERDAY
 
 
 @pytest.mark.parametrize(("user", "command"), [(False, "journalctl -u"), (True, "journalctl --user -u")])
@@ -160,7 +160,7 @@ def test_killed_run_without_a_unit_is_in_history_and_is_the_last() -> None:
     runs = with_unit_result((YESTERDAY, not_run), None, abandoned)
     assert [run.outcome for run in runs] == [YESTERDAY.outcome, "killed", "busy"]
     assert (runs[1].run_id, runs[1].exit_code) == (abandoned.workflow_run_id, None)
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, abandoned) == runs[1]
+    assert latest_run(YESTERDAY.as_json(), (YESTERDAY, not_run), None, abandoned) == runs[1]
 
 
 def test_recorded_run_with_an_in_flight_record_is_listed_once() -> None:

@@ -104,13 +104,13 @@ def test_history_is_sorted_by_time(tmp_path: Path) -> None:
         "2026-11-27T09:30:00.000+08:00",  # 01:30 UTC
         "2026-11-27T02:30:00.000+00:00",
     ]
-    lines = [json.dumps(run(str(number), 0, at=at).as_record()) for number, at in enumerate(times)]
+    lines = [json.dumps(run(str(number), 0, at=at).as_json()) for number, at in enumerate(times)]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     assert [one.outcome for one in read_history(tmp_path)] == ["1", "2", "3", "0", "4"]
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00", "9999-12-31T23:59:59+00:00", "yesterday", "20261127"])
 def test_history_with_invalid_times_is_read(tmp_path: Path, at: str) -> None:
-    lines = [json.dumps(run("x", 0, at=one).as_record()) for one in (at, "2026-11-27T01:00:00+00:00", at)]
+    lines = [json.dumps(run("x", 0, at=one).as_json()) for one in (at, "2026-11-27T01:00:00+00:00", at)]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     assert len(read_history(tmp_path)) == 3
