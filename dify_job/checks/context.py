@@ -10,7 +10,9 @@ from pathlib import Path
 from ..config.model import Config, Job, Secret
 from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..messages.problem import Command
 from ..run.app_form import store_names
 from ..run.inputs import Templates
@@ -23,7 +25,8 @@ from ..schedulers.reconcile import Backend
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last_success
 from ..state.store import InFlight
-from .server import Servers
+from .finding import location_of
+from .probes import Servers
 
 
 def store_forms(contexts: Iterable["HostContext"]) -> None:
@@ -209,7 +212,23 @@ class HostContext:
         except OSError:
             return None
 
-    # Commands
+    # Fixes
+
+    def edit(self, error: JobError, key: str) -> str:
+        """Return the edit that fixes a mistake in a setting.
+
+        Args:
+            error: The mistake.
+            key: The name of the setting.
+        """
+        place = location_of(self.job, key)
+        if error.outcome is Outcome.NO_INPUT and self.account is not None:
+            return msg(
+                'create the missing file so that {user} can read it, or edit the setting "files" in {place}',
+                user=self.account.name,
+                place=place,
+            )
+        return msg('edit the setting "{key}" in {place}; {hint}', key=key, place=place, hint=error.hint)
 
     def systemctl(self, *words: str) -> Command:
         """Return a command for the service manager."""

@@ -1,16 +1,10 @@
 """Results of checks: a problem with its fix, or success. The registry adds the name of the check."""
 
-from typing import TYPE_CHECKING
-
 from ..config.model import Job, Source
 from ..config.schema import VARIABLES
 from ..exit_codes import Outcome
-from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
-
-if TYPE_CHECKING:
-    from .context import HostContext
 
 
 def location_of(job: Job, key: str) -> str:
@@ -55,21 +49,3 @@ def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG
         outcome: The outcome of install if it rejects the job for this problem.
     """
     return Problem("", Severity.FAIL, message, fix, outcome)
-
-
-def edit_for(context: "HostContext", error: JobError, key: str) -> str:
-    """Return the edit that fixes a mistake in a setting.
-
-    Args:
-        context: The job and the host.
-        error: The mistake.
-        key: The name of the setting.
-    """
-    place, account = location_of(context.job, key), context.account
-    if error.outcome is Outcome.NO_INPUT and account is not None:
-        return msg(
-            'create the missing file so that {user} can read it, or edit the setting "files" in {place}',
-            user=account.name,
-            place=place,
-        )
-    return msg('edit the setting "{key}" in {place}; {hint}', key=key, place=place, hint=error.hint)

@@ -17,7 +17,7 @@ from ..run.inputs import needs_form
 from ..schedulers import access
 from .context import HostContext
 from .finding import fail, location_of, ok, warn
-from .server import expected_failure
+from .probes import expected_failure
 from .user_access import grant_access_command
 
 

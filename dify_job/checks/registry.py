@@ -22,7 +22,7 @@ from ..schedulers.detect import find_jobs, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend
 from .context import HostContext, store_forms
-from .finding import edit_for, fail, warn
+from .finding import fail, warn
 from .http_socket import check_http_socket
 from .inputs import (
     check_file_access,
@@ -34,9 +34,9 @@ from .inputs import (
 )
 from .machine import check_clock, check_disk, check_journal, check_state
 from .past_runs import check_in_flight, check_last_run, check_missed_runs
+from .probes import Servers
 from .program import check_bytecode, check_environment, check_interpreter, check_program
 from .server import (
-    Servers,
     check_access,
     check_app,
     check_ca,
@@ -111,7 +111,7 @@ class Check(NamedTuple):
 
 
 _files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
-_edit_inputs, _edit_files = partial(edit_for, key="inputs"), partial(edit_for, key="files")
+_edit_inputs, _edit_files = partial(HostContext.edit, key="inputs"), partial(HostContext.edit, key="files")
 _installed = partial(Check, after=("units",), installed=True)
 
 CHECKS = (
@@ -131,7 +131,7 @@ CHECKS = (
     Check("files", check_files, Needs.SERVER, fix=_edit_files),
     Check("run-as", check_run_as, settings=("run_as",), blocking=True),
     _files_of_config(
-        "output", check_output_template, settings=("output",), fix=partial(edit_for, key="output")
+        "output", check_output_template, settings=("output",), fix=partial(HostContext.edit, key="output")
     ),
     _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),

@@ -1,101 +1,32 @@
 """Check the server and the app. No check starts a run."""
 
-import time
 from datetime import UTC, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .. import log
 from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
 from ..config.readers import unencrypted_host
 from ..config.secrets import read_headers
-from ..dify.app_info import CALL_LIMIT, AppProbe, ForeignAnswer, NoAnswer, ProbeFailure, probe_app
+from ..dify.app_info import NoAnswer
 from ..dify.models import ApiError, Failure, FailureCause
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..run.outcome import NOT_DIFY, NotSent, RunOutcome, connection_error_hint, decide
+from ..run.outcome import connection_error_hint
+from .context import HostContext
 from .finding import fail, location_of, ok, warn
+from .probes import expected_failure, failure_outcome
 
-if TYPE_CHECKING:
-    from .context import HostContext
-
-_BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
 _CERTIFICATE_WARNING = timedelta(days=14)
 
 
-class Servers:
-    """The apps of several jobs; each app is probed once, within a time limit.
-
-    Args:
-        budget: Seconds for all of them.
-    """
-
-    def __init__(self, budget: float = _BUDGET) -> None:
-        self._until = time.monotonic() + budget
-        self._seen: dict[tuple[str, str, Path | None], AppProbe] = {}
-        self._gone: dict[str, AppProbe] = {}
-
-    def probe(self, job: Job, key: Secret) -> AppProbe | None:
-        """Return the server's answer about a job's app; None if it cannot be asked or the time is used up.
-
-        Args:
-            job: The job.
-            key: Its key.
-        """
-        log.add_secret(key.reveal())
-        asked = (job.base_url, key.reveal(), job.ca_file)
-        if job.base_url in self._gone:
-            return self._gone[job.base_url]
-        if asked not in self._seen:
-            left = (self._until - time.monotonic()) / 2
-            if left < 1:
-                return None
-            limit = min(CALL_LIMIT, left)
-            try:
-                check_ca_file(job.ca_file)
-                headers = {name: value.reveal() for name, value in read_headers(job).items()}
-            except JobError:  # a check of its own reports it
-                return None
-            try:
-                seen = probe_app(
-                    job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit
-                )
-            except JobError as error:
-                seen = AppProbe(failure=NoAnswer(error.message))
-            if isinstance(seen.failure, NoAnswer):
-                self._gone[job.base_url] = seen
-            self._seen[asked] = seen
-        return self._seen[asked]
-
-
-def expected_failure(probe: AppProbe) -> RunOutcome | None:
-    """Return the outcome with which a run of this app would fail now; None if no reason is known.
-
-    Args:
-        probe: The server's answer about the app.
-    """
-    if probe.failure is not None:
-        return _outcome_of(probe.failure)
-    if probe.mode not in (None, "workflow"):
-        text = msg(
-            "the API key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
-            name=probe.name,
-            mode=probe.mode,
-        )
-        return RunOutcome(Outcome.CONFIG, text, msg("use the API key of a workflow app"))
-    return None
-
-
-def check_ca(context: "HostContext") -> None:
+def check_ca(context: HostContext) -> None:
     """Check that the job's CA certificates can be read. Raises JobError."""
     check_ca_file(context.job.ca_file)
 
 
-def edit_ca_file(context: "HostContext", _error: JobError) -> str:
+def edit_ca_file(context: HostContext, _error: JobError) -> str:
     """Return the edit that fixes the job's CA file."""
     place = location_of(context.job, "ca_file")
     return msg(
@@ -105,12 +36,12 @@ def edit_ca_file(context: "HostContext", _error: JobError) -> str:
     )
 
 
-def check_headers(context: "HostContext") -> None:
+def check_headers(context: HostContext) -> None:
     """Check the files of secret headers. Raises JobError."""
     read_headers(context.job)
 
 
-def check_transport(context: "HostContext") -> Problem:
+def check_transport(context: HostContext) -> Problem:
     """Check that the key is sent encrypted."""
     job, seen = context.job, context.app
     parts = urlsplit(job.base_url)
@@ -138,7 +69,7 @@ def check_transport(context: "HostContext") -> Problem:
     return ok(text)
 
 
-def check_server(context: "HostContext") -> Problem | None:
+def check_server(context: HostContext) -> Problem | None:
     """Check that Dify answers; None if it cannot be asked."""
     job, seen = context.job, context.app
     if seen is None:
@@ -153,7 +84,7 @@ def check_server(context: "HostContext") -> Problem | None:
         )
         return fail(text, _connection_advice(job, failure.reason))
     of_dify = isinstance(failure, ApiError) and failure.from_dify and failure.status < 500
-    if not of_dify and (why := _outcome_of(failure)) is not None:
+    if not of_dify and (why := failure_outcome(failure)) is not None:
         return fail(
             msg("the server {base_url} does not work: {message}", base_url=job.base_url, message=why.message),
             why.hint,
@@ -162,7 +93,7 @@ def check_server(context: "HostContext") -> Problem | None:
     return ok(msg("Dify {version} answers at {base_url}", version=version, base_url=job.base_url))
 
 
-def check_access(context: "HostContext") -> Problem | None:
+def check_access(context: HostContext) -> Problem | None:
     """Check that Dify accepts the key."""
     if context.app is None:
         return None
@@ -172,7 +103,7 @@ def check_access(context: "HostContext") -> Problem | None:
     return ok(msg("Dify accepts the API key"))
 
 
-def check_app(context: "HostContext") -> Problem | None:
+def check_app(context: HostContext) -> Problem | None:
     """Check that the app is a published workflow."""
     seen = context.app
     if seen is None:
@@ -186,24 +117,6 @@ def check_app(context: "HostContext") -> Problem | None:
     if seen.mode is None:
         return ok(msg("the app {name!r} is published, and its API is enabled", name=seen.name))
     return ok(msg("the app {name!r} is a published workflow, and its API is enabled", name=seen.name))
-
-
-def _outcome_of(failure: ProbeFailure | None) -> RunOutcome | None:
-    match failure:
-        case NoAnswer(reason):
-            return decide(NotSent(reason))
-        case ForeignAnswer():
-            return RunOutcome(Outcome.PROTOCOL, *NOT_DIFY)
-        case ApiError(status=status) if status >= 500:
-            said = f": {failure.message}" if failure.message else ""
-            return RunOutcome(
-                Outcome.UNREACHABLE,
-                msg("the server answered HTTP {status}{said}", status=status, said=said),
-                msg("the log of the server has the cause: docker compose logs api"),
-            )
-        case ApiError():
-            return decide(failure)
-    return None
 
 
 def _connection_advice(job: Job, why: str) -> str:

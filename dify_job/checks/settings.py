@@ -19,7 +19,7 @@ from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
-from .finding import edit_for, fail, location_of, ok, warn
+from .finding import fail, location_of, ok, warn
 from .program import missing_module
 from .user_access import grant_access_command
 
@@ -277,7 +277,7 @@ def _schedule_key(job: Job) -> str:
 
 def edit_schedule(context: HostContext, error: JobError) -> str:
     """Return how a person fixes a mistake in the schedule."""
-    return edit_for(context, error, _schedule_key(context.job))
+    return context.edit(error, _schedule_key(context.job))
 
 
 def check_zone(context: HostContext) -> Problem:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ..checks.server import expected_failure
+from ..checks.probes import expected_failure
 from ..config import managed, readers
 from ..config.discovery import is_found, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from ..checks.context import HostContext, store_forms
+from ..checks.probes import Servers
 from ..checks.registry import check_prepared
-from ..checks.server import Servers
 from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
 from ..config.secrets import read_token

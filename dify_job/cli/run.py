@@ -25,11 +25,12 @@ from ..messages.problem import command, for_reader
 from ..report import run_text
 from ..run import dry_run, engine, output
 from ..run.api import notify_of, run_workflow
+from ..run.call_options import RunLimits
 from ..run.job_state import state_directory
 from ..run.observers import Observers
 from ..run.outcome import cancelled
 from ..run.result import Result, job_error_of, log_result, not_started
-from ..run.run_spec import RunContext, RunLimits
+from ..run.run_spec import RunContext
 from ..state import history
 from ..system import lazy_import
 from . import logging_setup, schedule_guard
@@ -193,7 +194,7 @@ def run(
         result = _report_not_started(error, chosen, name, start)
     except Cancelled as error:
         signals.begin_run()
-        result = not_started(name, cancelled(error.signum), start)
+        result = not_started(name, cancelled(error.signum), start.began)
         Observers(start.observers).finished(result)
     except Exception as error:  # an internal error has a result, too: exit 70
         signals.begin_run()
@@ -279,7 +280,7 @@ def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
 
 def _report_not_started(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
     """Report a run that was not started; job: None if the configuration is unreadable."""
-    result = not_started(name, error, start)
+    result = not_started(name, error, start.began)
     if log.is_set_up():
         log_result(result)
     else:
@@ -311,7 +312,7 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
     if "--print" in flags or (_on_terminal() and "--json" not in flags):
         return
     error = JobError(Outcome.USAGE, message, command("dify-job", "run", "--help"))
-    _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_STARTED, EventQueue())))
+    _print(not_started(str(ctx.params.get("job") or ""), error, _STARTED))
 
 
 def _print_or_mail(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..checks.server import expected_failure
+from ..checks.probes import expected_failure
 from ..config import managed
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret

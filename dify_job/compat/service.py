@@ -88,7 +88,7 @@ async def manual_call_dify(
     try:
         call = asyncio.get_running_loop().run_in_executor(threads, run)
     except RuntimeError as error:
-        return not_started(job or "", no_thread(error), context)
+        return not_started(job or "", no_thread(error), context.began)
     threads.shutdown(wait=False)
     try:
         return await call

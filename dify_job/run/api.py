@@ -70,7 +70,7 @@ def run_workflow(
             found = load_config(_path(config), _path(env_file), flags=settings)
             job, context = pick(found, name), context._replace(config_path=found.path)
         except JobError as error:
-            return not_started(name or "", error, context)
+            return not_started(name or "", error, context.began)
     workflow = _Workflow(job, inputs or {}, context)
     with contextlib.closing(workflow):
         result = workflow.run()
@@ -144,9 +144,8 @@ class _Workflow:
         with errors_as_cannot_write(self._state):
             why = context.skip_reason(job, self._state)
         if why is not None:
-            return not_started(
-                job.name, RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)), context
-            )
+            skipped = RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why))
+            return not_started(job.name, skipped, context.began)
         if context.jitter:
             log.info(msg("waiting for the job's random delay (jitter)"), seconds=round(context.jitter))
             self._pause(context.jitter)
@@ -242,7 +241,7 @@ class _Workflow:
 
     def _store_not_started(self, why: JobError | RunOutcome) -> Result:
         """Store also a result without a run, because for a timer it is a failure like any other."""
-        result = not_started(self._job.name, why, self._context)
+        result = not_started(self._job.name, why, self._context.began)
         record = result.record.as_json()
         with contextlib.suppress(OSError, JobError):
             if self._state is None:

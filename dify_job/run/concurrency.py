@@ -11,12 +11,13 @@ from ..messages.message import msg
 from ..state.history import read_history
 from ..state.store import InFlight, JobState, LockHeldError, cannot_write, errors_as_cannot_write
 from . import assertions
+from .call_options import CallOptions
 from .monitor import RunMonitor
 from .observers import RunObserver
 from .outcome import NoRunError, RunOutcome, connection_error_hint, decide, unknown
 from .poller import Answer, RunPoller, Unreadable
 from .result import result_of
-from .run_spec import CallOptions, RunSpec
+from .run_spec import RunSpec
 
 
 class ConcurrencyGuard:

@@ -21,10 +21,10 @@ from ..dify.models import ApiError, Event, FailedNode, RunNotFound, WorkflowRun
 from ..dify.nodes import NodeTracker
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from .call_options import CallOptions
 from .observers import RunIds, RunObserver
 from .outcome import Next, NotSent, RunOutcome, cancelled, decide, ended_by_stop, rejected_run, unknown
 from .poller import RunPoller
-from .run_spec import CallOptions
 
 _EVENTS_ENDPOINT = (1, 14)
 

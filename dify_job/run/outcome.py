@@ -17,7 +17,7 @@ from ..messages.errors import PROCESS_LIMIT_HINT
 from ..messages.message import msg
 from ..messages.problem import command
 from ..messages.sanitize import one_line
-from .run_spec import CallOptions
+from .call_options import CallOptions
 
 # From 0.14.2 on, the app's limit is a 400 like wrong inputs, with another message (dify#11955).
 _BUSY = "Too many requests"

@@ -9,8 +9,8 @@ from ..dify.client import CallEvent, ConnectionLost, DifyClient, PendingCall, Re
 from ..dify.event_queue import EventQueue
 from ..dify.models import ApiError, RunNotFound, WorkflowRun
 from ..messages.message import msg
+from .call_options import CallOptions
 from .outcome import RunOutcome, unknown
-from .run_spec import CallOptions
 
 _LOG_ROWS_AT_START = (1, 10)
 _RUNS_QUEUE_SINCE = (1, 13)  # from this version on, a queued run has neither a log row nor run detail

@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .. import log
 from ..dify.models import FailedNode, WorkflowRun
@@ -18,9 +18,6 @@ from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.json_text import dumps
 from .outcome import RunOutcome
-
-if TYPE_CHECKING:
-    from .run_spec import RunContext
 
 _PRINTED = (
     "call_time", "schema", "job", "outcome", "exit_code", "attempts", "duration_s", "hint", "failed_node",
@@ -145,16 +142,16 @@ def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, d
     )
 
 
-def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Result:
+def not_started(job: str, why: RunOutcome | JobError, began: float) -> Result:
     """Return the result of a run that was not started.
 
     Args:
         job: The name of the job, if it is known.
         why: The reason.
-        context: The context of the run.
+        began: The start of the process, monotonic.
     """
     outcome = RunOutcome(why.outcome, why.message, why.hint) if isinstance(why, JobError) else why
-    took = time.monotonic() - context.began
+    took = time.monotonic() - began
     return result_of(outcome, job, call_time=now_as_text(took), attempts=0, duration=took)
 
 

@@ -108,7 +108,7 @@ def test_response_larger_than_memory_is_unknown(dify_job: Command, mode: str) ->
     ended = finished("succeeded", outputs={"x": "x" * 60_000_000})
     say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
     (dify_job.home / "sitecustomize.py").write_text(
-        "from dify_job.cli import run\nfrom dify_job.run.run_spec import RunLimits\n"
+        "from dify_job.cli import run\nfrom dify_job.run.call_options import RunLimits\n"
         "run._LIMITS = RunLimits(stop_confirmation=0.5, first_ids=0.5)\n"
     )
     with ScriptedServer(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:

@@ -609,7 +609,7 @@ def test_several_jobs_are_summarised_by_their_faults(case: DoctorCase) -> None:
 def test_silent_server_delays_doctor_for_one_limit(case: DoctorCase, monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(other=RawResponse((), "hold")) as silent:
         case.config.write_text(case.config.read_text().replace(case.server.base_url, silent.base_url))
-        monkeypatch.setattr("dify_job.checks.server.CALL_LIMIT", 1.0)
+        monkeypatch.setattr("dify_job.checks.probes.CALL_LIMIT", 1.0)
         level, message, _ = case.doctor()["server"]
     assert level == "fail"
     assert "the server did not answer within 1 s" in message

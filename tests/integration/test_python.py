@@ -22,7 +22,8 @@ from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
 from dify_job.dify.event_queue import EventQueue
 from dify_job.log import redaction
-from dify_job.run.run_spec import RunContext, RunLimits
+from dify_job.run.call_options import RunLimits
+from dify_job.run.run_spec import RunContext
 from dify_job.state.history import read_history
 from dify_job.system.templates import render_value
 from tests.support.command import KEY

@@ -10,10 +10,11 @@ from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
 from dify_job.dify.event_queue import EventQueue
 from dify_job.dify.models import read_event
 from dify_job.dify.sse import Parser
+from dify_job.run.call_options import RunLimits
 from dify_job.run.engine import Engine
 from dify_job.run.observers import RunObserver
 from dify_job.run.result import Result
-from dify_job.run.run_spec import RunContext, RunLimits, RunSpec
+from dify_job.run.run_spec import RunContext, RunSpec
 from tests.support.campaign import Campaign
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify

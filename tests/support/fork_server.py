@@ -309,7 +309,7 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
     try:
         # Only the server imports commands.
         from dify_job.cli import main, run  # noqa: PLC0415
-        from dify_job.run.run_spec import RunLimits  # noqa: PLC0415
+        from dify_job.run.call_options import RunLimits  # noqa: PLC0415
 
         for fd, descriptor in enumerate(standard):
             os.dup2(descriptor, fd)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.checks import machine, program, server, service, settings
+from dify_job.checks import machine, probes, program, service, settings
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import location_of
-from dify_job.checks.server import Servers, check_transport
+from dify_job.checks.probes import Servers
+from dify_job.checks.server import check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
 from dify_job.messages.problem import Severity
@@ -159,8 +160,8 @@ def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
         clock[0] += 2 * limit
         return AppProbe(failure=NoAnswer("no answer")) if "gone" in base_url else AppProbe(version="1.14.2")
 
-    monkeypatch.setattr(server, "probe_app", probe)
-    monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(probes, "probe_app", probe)
+    monkeypatch.setattr("dify_job.checks.probes.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
     assert servers.probe(make_job("https://gone"), key) == AppProbe(failure=NoAnswer("no answer"))
@@ -176,7 +177,7 @@ def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
 
 
 def test_file_that_one_job_lacks_is_no_fault_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "probe_app", lambda *_, **__: AppProbe(version="1.14.2"))
+    monkeypatch.setattr(probes, "probe_app", lambda *_, **__: AppProbe(version="1.14.2"))
     servers, key = Servers(), Secret("app-0123456789abcdef")
     assert servers.probe(make_job(ca_file=Path("/nowhere.pem")), key) is None
     assert servers.probe(make_job(), key) == AppProbe(version="1.14.2")

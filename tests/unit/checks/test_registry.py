@@ -104,7 +104,7 @@ def test_key_and_app_are_requested_once(context: HostContext, monkeypatch: pytes
         asked.append(base_url)
         return AppProbe(failure=NoAnswer("refused"))
 
-    monkeypatch.setattr("dify_job.checks.server.probe_app", probe)
+    monkeypatch.setattr("dify_job.checks.probes.probe_app", probe)
     assert context.app is context.app
     assert context.app is not None
     assert len(asked) == 1

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dify_job.dify.models import ApiError, WorkflowRun, read_error
+from dify_job.run.call_options import CallOptions
 from dify_job.run.outcome import Next, NotSent, decide
-from dify_job.run.run_spec import CallOptions
 
 STREAMING = CallOptions(streaming=True)
 FULL = (
