@@ -1,8 +1,9 @@
 """`dify-job install`: install the schedules of the configuration with systemd or cron."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,22 +111,20 @@ def install(
     place = unit_config_path(config, where)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     for_one = schedule is not None or run_as is not None
+    backends = visible(backend, where.value)
     chosen: Sequence[tuple[Backend, Sequence[Job]]]
-    if not installed:
+    if installed:
+        _check_all(jobs, for_one=for_one)
+        chosen = _installed_jobs(backends, place, config)
+    else:
         none = prune and not (jobs or config.names)
         chosen = [(chosen_backend(backend, where), [] if none else pick_all(config, jobs))]
         if for_one:
             _check_one(chosen[0][1])
-    elif not jobs and not for_one:
-        chosen = _installed_jobs(visible(backend, where.value), place, config)
-    else:
-        raise JobError(
-            Outcome.USAGE,
-            msg("--installed takes no job names, no schedule and no user"),
-            msg("remove --installed, or remove the job names, --run-as and the options of the schedule"),
-        )
     if start is None and config.auto_start is False:
         start = False
+    _check_http_options(http_listen, http_token_file, http=http)
+    orphans = [] if config.broken_files else installation.orphans(backends, place, config.names)
     requests = [
         _Request(
             scheduler=scheduler,
@@ -133,13 +132,13 @@ def install(
             place=place,
             ready=[installation.prepare(config, job, schedule, run_as, where) for job in of_scheduler],
             options=InstallOptions(start=start, overwrite_edits=overwrite_edits),
-            http=_http_config(
-                of_scheduler, scheduler, place, http=http, listen=http_listen, token_file=http_token_file
-            ),
-            orphans=[] if config.broken_files else installation.orphans(scheduler, place, config.names),
+            http=_http_config(of_scheduler, scheduler, place, http_listen, http_token_file)
+            if http and of_scheduler
+            else None,
+            orphans=[one for other, one in orphans if other.name == scheduler.name],
             prune=prune,
         )
-        for scheduler, of_scheduler in chosen
+        for scheduler, of_scheduler in _with_others(chosen, dict(orphans))
     ]
     if dry_run or as_diff or check:
         return _preview(requests, now, dry_run=dry_run, diff=as_diff, check=check)
@@ -148,6 +147,9 @@ def install(
     if not requests:
         echo_info(msg("no job of this configuration is installed"))
     contexts = _check(requests, now)
+    if len(requests) > 1:  # none is executed if one of them is rejected
+        for request in requests:
+            request.plan().check()
     for request in requests:
         plan = installation.apply_plan(request.scheduler, request.plan)
         _report(request, plan, now, quiet=options.quiet)
@@ -182,7 +184,20 @@ class _Request:
 
 
 def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff: bool, check: bool) -> int:
-    """Print the plan and return the exit status. Raises JobError if install rejects a job."""
+    """Print the plan and return the exit status. Raises the JobError with which install would end."""
+    try:
+        _check(requests, now)
+    except JobError:
+        with contextlib.suppress(JobError):  # the check is the first error of install
+            _print_plans(requests, dry_run=dry_run, diff=diff)
+        raise
+    plans = _print_plans(requests, dry_run=dry_run, diff=diff)
+    for plan in plans:
+        plan.check()
+    return 1 if check and any(plan.changes() for plan in plans) else 0
+
+
+def _print_plans(requests: Sequence[_Request], *, dry_run: bool, diff: bool) -> list[Plan]:
     plans = [request.plan() for request in requests]
     for request, plan in zip(requests, plans, strict=True):
         for one in request.orphans if request.prune else ():
@@ -195,24 +210,31 @@ def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff
                 )
             )
         install_report.print_plan(plan, dry_run=dry_run, diff=diff)
-    for plan in plans:
-        plan.check()
-    _check(requests, now)
-    return 1 if check and any(plan.changes() for plan in plans) else 0
+    return plans
+
+
+def _with_others(
+    chosen: Sequence[tuple[Backend, Sequence[Job]]], others: Iterable[Backend]
+) -> Iterator[tuple[Backend, Sequence[Job]]]:
+    """Yield the jobs of each scheduler, and none for each of the others."""
+    yield from chosen
+    names = {scheduler.name for scheduler, _ in chosen}
+    yield from ((other, ()) for other in others if other.name not in names)
+
+
+def _check_http_options(listen: str, token_file: Path | None, *, http: bool) -> None:
+    if not http and (token_file is not None or listen != DEFAULT_HTTP_LISTEN):
+        raise JobError(
+            Outcome.USAGE,
+            msg("--http-listen and --http-token-file need --http"),
+            msg("add --http, or leave out --http-listen and --http-token-file"),
+        )
 
 
 def _http_config(
-    jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
-) -> HttpSocketConfig | None:
-    """Return the HTTP interface of the flags; None without --http. Raises JobError if it cannot be served."""
-    if not http:
-        if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
-            raise JobError(
-                Outcome.USAGE,
-                msg("--http-listen and --http-token-file need --http"),
-                msg("add --http, or leave out --http-listen and --http-token-file"),
-            )
-        return None
+    jobs: Sequence[Job], scheduler: Backend, place: Path, listen: str, token_file: Path | None
+) -> HttpSocketConfig:
+    """Return the HTTP interface of the flags. Raises JobError if it cannot be served."""
     if scheduler.by_cron:
         raise JobError(
             Outcome.CONFIG,
@@ -248,6 +270,15 @@ def _check_one(jobs: Sequence[Job]) -> None:
             Outcome.USAGE,
             msg("options for a schedule or a user apply to one job, so name exactly one"),
             command("dify-job", "install", "JOB"),
+        )
+
+
+def _check_all(jobs: Sequence[str], *, for_one: bool) -> None:
+    if jobs or for_one:
+        raise JobError(
+            Outcome.USAGE,
+            msg("--installed takes no job names, no schedule and no user"),
+            msg("remove --installed, or remove the job names, --run-as and the options of the schedule"),
         )
 
 

@@ -21,7 +21,7 @@ from ..schedulers import access
 from ..schedulers.backend import Scope
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.installation import PreparedJob
-from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitChange
+from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, StateChange, UnitChange
 from ..system.transaction import FileChange
 from .output import echo, echo_data, echo_info
 
@@ -49,6 +49,9 @@ def _print_difference(change: Change) -> None:
     if isinstance(change, UnitChange):
         echo_data(f"# systemctl {change.verb} {change.unit}")
         return
+    if isinstance(change, StateChange):
+        echo_data(f"# {_difference(change)}")
+        return
     before, after = (_KEY if change.secret and text else text for text in (change.before, change.after))
     if change.secret and before and after:
         echo_data(f"# {change.path}: (the API key)")
@@ -70,6 +73,10 @@ def _difference(change: Change) -> str:
         if change.before is None:
             return msg("{path} is missing", path=change.path)
         return msg("{path} differs from the configuration", path=change.path)
+    if isinstance(change, StateChange):
+        return msg(
+            "the state directory {path} is not set up for the user {user}", path=change.path, user=change.user
+        )
     match change.verb:
         case "enable":
             return msg("{unit} is not enabled", unit=change.unit)

@@ -31,6 +31,7 @@ from .reconcile import (
     InstallOptions,
     InstallResult,
     Plan,
+    StateChange,
     Step,
     change_files,
     file_change,
@@ -99,7 +100,11 @@ class Cron(Backend):
             )
             desired[spec.job] = self._lines(spec, paused=paused).text.encode()
         plan = self._plan(desired | dict.fromkeys(remove), seen, table)
-        give = [_chown_step(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
+        give = [
+            _chown_step(spec.job, spec.run_as)
+            for spec in specs
+            if spec.run_as and self._names_user and not _owns_state(spec.run_as, spec.job)
+        ]
         contents = (file_change(self._place(job), seen[job], after) for job, after in desired.items())
         return replace(plan, steps=(*give, *plan.steps), errors=tuple(errors), contents=tuple(contents))
 
@@ -344,13 +349,22 @@ def _in_sbin(name: str) -> bool:
     return any(Path(directory, name).exists() for directory in _SBIN)
 
 
+def _owns_state(user: str, job: str) -> bool:
+    """Return whether BASE/JOB is a directory of the user."""
+    path = base_of(system=True) / job
+    try:
+        return path.is_dir() and path.lstat().st_uid == pwd.getpwnam(user).pw_uid
+    except (OSError, KeyError):
+        return False
+
+
 def _chown_step(job: str, user: str) -> Step:
     """Return the step that changes the owner of BASE/JOB to the job's user, as StateDirectory= does."""
     restore = contextlib.ExitStack()
+    base = base_of(system=True)
+    path, private = base / job, private_of(base) / job
 
     def give() -> None:
-        base = base_of(system=True)
-        path, private = base / job, private_of(base) / job
         make_base(base)
         if path.is_symlink() and private.is_dir():  # the directory of a dynamic user (systemd.exec(5))
             restore.callback(path.symlink_to, path.readlink())
@@ -365,7 +379,7 @@ def _chown_step(job: str, user: str) -> Step:
             restore.callback(_chown, path, seen.st_uid, seen.st_gid)
             _chown(path, account.pw_uid, account.pw_gid)
 
-    return Step("give the state away", give, restore.close)
+    return Step("give the state away", give, restore.close, (StateChange(path, user),))
 
 
 def _chown(path: Path, user: int, group: int) -> None:

@@ -1,5 +1,7 @@
 """Install and uninstall jobs: their units or crontab lines together with the files of their configuration."""
 
+import contextlib
+import os
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +21,21 @@ from ..state.directories import is_pinned, pin, unpin
 from ..state.store import cannot_write
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
+from . import access
 from .backend import InstalledJob, Scope
 from .detect import find_jobs, unit_config_path, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
-from .reconcile import Backend, InstallOptions, Plan, StalePlanError, Step, change_files, execute
+from .reconcile import (
+    Backend,
+    InstallOptions,
+    Plan,
+    StalePlanError,
+    StateChange,
+    Step,
+    change_files,
+    execute,
+)
 from .systemd import Systemd
 
 _TRIES = 3
@@ -122,7 +134,8 @@ def plan_install(
     before = [change_files(files) for files in (config_files, _removed_files(remove)) if files]
     pins: list[Step] = []
     if scheduler.scope is Scope.USER:
-        pins = [_pin(spec.job) for spec in specs] + [_unpin(job) for job in removed if is_pinned(job)]
+        pins = [_pin(spec.job) for spec in specs if not is_pinned(spec.job)]
+        pins += [_unpin(job) for job in removed if is_pinned(job)]
     return Plan(
         steps=(*pins, *before, *plan.steps, *_remove_leftovers(remove)),
         errors=(
@@ -179,17 +192,23 @@ def apply_plan(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
     )
 
 
-def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> list[InstalledJob]:
+def orphans(
+    schedulers: Iterable[Backend], place: Path, configured: Collection[str]
+) -> list[tuple[Backend, InstalledJob]]:
     """Return the jobs that were installed from a configuration and are no longer in it.
 
     Args:
-        scheduler: The scheduler of the jobs.
+        schedulers: The schedulers of the scope; one that does not answer is skipped.
         place: The path of the configuration.
         configured: The jobs in the configuration.
     """
-    sources = scheduler.sources().items()
-    left = [job for job, source in sources if source == str(place) and job not in configured]
-    return scheduler.status(left) if left else []
+    found: list[tuple[Backend, InstalledJob]] = []
+    for scheduler in schedulers:
+        with contextlib.suppress(JobError):
+            sources = scheduler.sources().items()
+            left = [job for job, source in sources if source == str(place) and job not in configured]
+            found += [(scheduler, one) for one in (scheduler.status(left) if left else ())]
+    return found
 
 
 # Files of the configuration
@@ -219,7 +238,8 @@ def _pin(job: str) -> Step:
         except OSError as error:
             raise cannot_write(Path(error.filename), error) from None
 
-    return Step("pin the state", do, None if is_pinned(job) else partial(unpin, job))
+    change = StateChange(Scope.USER.base / job, access.user_name(os.geteuid()))
+    return Step("pin the state", do, partial(unpin, job), (change,))
 
 
 def _unpin(job: str) -> Step:

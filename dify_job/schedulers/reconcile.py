@@ -72,7 +72,20 @@ class UnitChange:
     verb: str
 
 
-Change = FileChange | UnitChange
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A state directory that is created for a user, or given to one.
+
+    Attributes:
+        path: The directory.
+        user: The name of its future owner.
+    """
+
+    path: Path
+    user: str
+
+
+Change = FileChange | UnitChange | StateChange
 
 
 @dataclass(frozen=True, slots=True)

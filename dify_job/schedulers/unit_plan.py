@@ -398,14 +398,15 @@ def _activate(
         work.disable += [name] if enabled else []
         work.stop += [name] if active and observed.running else []
         return False
+    interrupted = name in observed.pending.enable  # no install has enabled it yet
     wanted = desired_units.activation is Activation.ENABLED or (
-        new and desired_units.activation is Activation.NEW
+        (new or interrupted) and desired_units.activation is Activation.NEW
     )
-    wanted = wanted or name in observed.pending.enable
+    work.disable += [name] if interrupted and enabled and not (wanted or active) else []
     work.wanted += [name] if wanted and not (enabled and active) else []
     work.enable += [name] if wanted and not enabled else []
     work.interrupt += [name] if active and touched and observed.running else []
-    starts = (wanted or name in observed.pending.start) and not active
+    starts = (wanted or (name in observed.pending.start and not interrupted)) and not active
     work.start += [name] if observed.running and (starts or (active and touched)) else []
     work.catch_up += [name] if desired_units.catch_up else []
     return active or starts

@@ -91,8 +91,8 @@ def pin(job: str) -> None:
 
 
 def is_pinned(job: str) -> bool:
-    """Return whether the state directory of a job of this user is pinned."""
-    return any((base / job / _PINNED).exists() for base in _plain_bases())
+    """Return whether the state directory of a job of this user is pinned; root's needs no marker."""
+    return os.geteuid() == 0 or any((base / job / _PINNED).exists() for base in _plain_bases())
 
 
 def unpin(job: str) -> None:

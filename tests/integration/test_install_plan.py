@@ -436,3 +436,80 @@ def test_init_names_the_configuration_in_the_commands_that_follow(home: Home) ->
     assert f"enable     dify-job --config {place} install fresh" in made.stdout
     plain = home("init", "fresh", "--user", *options)
     assert "try it     dify-job run fresh" in plain.stdout
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+def test_preview_ends_with_the_first_error_of_install(backend: str, home: Home) -> None:
+    """Several errors at once: the file of an input is missing, and the installed timer was edited."""
+    words = ("install", "--user", "--backend", backend)
+    assert home(*words).code == 0
+    timer = home.manager.units / TIMER
+    for edited in (timer, home.table):
+        if edited.exists():
+            edited.write_bytes(edited.read_bytes().replace(b"\n", b"\n# mine\n", 1))
+    home.configure(CONFIG + 'files = { x = "/nowhere/x" }\n')
+    done = home(*words)
+    assert (done.code, "/nowhere/x" in done.stderr) == (66, True)
+    for flag in ("--check", "--diff", "--dry-run"):
+        shown = home(*words, flag)
+        assert (shown.code, shown.stderr) == (done.code, done.stderr), flag
+        assert shown.stdout, "the plan is printed even so"
+
+
+@pytest.mark.parametrize("edited", ["daily", "weekly"])
+def test_install_with_two_schedulers_changes_nothing_if_one_of_them_is_rejected(
+    edited: str, home: Home
+) -> None:
+    both = CONFIG + CONFIG.replace("daily", "weekly")
+    home.configure(both)
+    assert home("install", "daily", "--user", "--backend", "cron").code == 0
+    assert home("install", "weekly", "--user", "--backend", "systemd").code == 0
+    file = home.table if edited == "daily" else home.manager.units / "dify-job-weekly.timer"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\n# mine\n", 1))
+    home.configure(both.replace("2h", "3h"))
+    before = (home.all_files(), home.manager.log())
+    done = home("install", "--user", "--installed")
+    assert (done.code, "edited by hand" in done.stderr) == (78, True)
+    assert home.all_files() == before[0]
+    assert home("install", "--user", "--installed", "--check").stderr == done.stderr
+
+
+@pytest.mark.parametrize("installed", [(), ("--installed",)])
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+def test_prune_finds_jobs_of_every_scheduler(backend: str, installed: tuple[str, ...], home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "weekly", "--user", "--backend", backend).code == 0
+    home.configure(CONFIG)
+    assert "weekly is no longer in the configuration" in home("install", "--user", *installed).stdout
+    shown = home("install", "--user", *installed, "--prune", "--check")
+    assert (shown.code, "weekly is no longer" in shown.stdout) == (1, True)
+    done = home("install", "--user", *installed, "--prune")
+    assert (done.code, done.stdout.count("weekly: uninstalled")) == (0, 1), done.stderr
+    assert "dify-job-weekly.timer" not in home.manager.active()
+    assert not home.table.exists()
+    assert home("install", "--user", *installed, "--prune", "--check").code == 0
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_start_does_not_enable_the_timer_of_an_interrupted_install(enabled: bool, home: Home) -> None:
+    interrupt(home)
+    if enabled:  # killed between enable and start
+        home.manager.main(["enable", TIMER])
+    assert home("install", "--user", "--no-start", "--check").code == enabled
+    assert home("install", "--user", "--no-start").code == 0
+    assert home.manager.active() == home.manager.enabled() == set()
+    assert home("install", "--user", "--check").code == 0, "nothing is pending"
+
+
+def test_check_reports_a_state_directory_that_install_sets_up(home: Home) -> None:
+    home.first = "import os; os.geteuid = lambda: 12345"
+    words = ("install", "--user", "--backend", "cron")
+    assert home(*words).code == 0
+    assert home(*words, "--check").code == 0
+    for marker in home.path.rglob("installed"):
+        marker.unlink()
+    shown = home(*words, "--check")
+    assert (shown.code, shown.stdout.endswith("daily is not set up for the user 12345\n")) == (1, True)
+    assert home(*words, "--diff").stdout == f"# {shown.stdout}"
+    assert home(*words).code == 0
+    assert (home(*words, "--check").code, home(*words, "--diff").stdout) == (0, "")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.cron import _chown_step
-from dify_job.schedulers.reconcile import Plan, Step, execute
+from dify_job.schedulers.cron import CronFiles, _chown_step
+from dify_job.schedulers.reconcile import InstallOptions, Plan, StateChange, Step, execute
+from tests.support.job_specs import job_spec
 
 OWN = pwd.getpwuid(os.geteuid())
 
@@ -60,3 +61,16 @@ def test_failed_install_gives_the_state_back_to_its_owner(
     assert given == [
         ("history.jsonl", 4242, 4243), (".", 4242, 4243), ("history.jsonl", *mine), (".", *mine)
     ]  # fmt: skip
+
+
+def test_plan_shows_a_state_directory_that_install_gives_to_the_user_of_a_job(
+    base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cron.d").mkdir()
+    scheduler = CronFiles(tmp_path / "cron.d")
+    specs = [job_spec(run_as=OWN.pw_name)]
+    shown = StateChange(base / "daily", OWN.pw_name)
+    assert shown in scheduler.plan_install(specs, InstallOptions()).changes()
+    execute(scheduler.plan_install(specs, InstallOptions()), tmp_path)
+    assert (base / "daily").is_dir()
+    assert scheduler.plan_install(specs, InstallOptions()).steps == ()
