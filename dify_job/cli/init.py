@@ -29,7 +29,7 @@ from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of, schedule_of_flags, schedule_of_text
-from .options import Globals, pass_globals, schedule_options
+from .options import Globals, key_file_option, pass_globals, schedule_options
 from .output import echo, echo_err
 from .prompts import draft_inputs, echo_mistake, interactive, prompt, prompt_for_key, read_api_key
 
@@ -53,14 +53,7 @@ class _Target:
 @click.command()
 @click.argument("job", required=False)
 @click.option("--base-url", metavar="URL", help=msg("Set Dify's address, with or without /v1."))
-@click.option(
-    "--key-file",
-    metavar="FILE|-",
-    help=msg(
-        "Read the API key from FILE, or from standard input with -. Without this option, "
-        "type it at a prompt or pass it through a pipe."
-    ),
-)
+@key_file_option
 @click.option(
     "--ca-file",
     type=click.Path(path_type=Path),

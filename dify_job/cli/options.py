@@ -168,6 +168,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help=msg("Print JS
 all_option = click.option(
     "--all", "all_jobs", is_flag=True, help=msg("Select all your own jobs; as root, all system jobs.")
 )
+key_file_option = click.option(
+    "--key-file",
+    metavar="FILE|-",
+    help=msg(
+        "Read the API key from FILE, or from standard input with -. Without this option, "
+        "type it at a prompt or pass it through a pipe."
+    ),
+)
 scope_options = _together(
     click.option(
         "--user", "scope", flag_value="user", help=msg("Use your own jobs (the default, except for root).")

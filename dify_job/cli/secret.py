@@ -24,7 +24,7 @@ from ..state.directories import base_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction
-from .options import Globals, pass_globals
+from .options import Globals, key_file_option, pass_globals
 from .output import echo, echo_err
 from .prompts import read_api_key
 
@@ -38,14 +38,7 @@ def secret_group() -> None:
 
 @secret_group.command(name="set")
 @click.argument("job", required=False)
-@click.option(
-    "--key-file",
-    metavar="FILE|-",
-    help=msg(
-        "Read the API key from FILE, or from standard input with -. Without this option, "
-        "type it at a prompt or pass it through a pipe."
-    ),
-)
+@key_file_option
 @click.option(
     "--encrypt/--no-encrypt",
     default=None,
