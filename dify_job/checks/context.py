@@ -18,10 +18,10 @@ from ..run.app_form import store_names
 from ..run.inputs import Templates
 from ..run.job_state import state_directory
 from ..schedulers import access
-from ..schedulers.backend import InstalledJob, Scope, Unit
+from ..schedulers.backend import Backend
 from ..schedulers.detect import likely_backend, unit_config_path
 from ..schedulers.job_spec import JobSpec, job_spec
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import InstalledJob, Scope, Unit
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last_success
 from ..state.store import InFlight

@@ -8,8 +8,8 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedulers import access
-from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
+from ..schedulers.model import Scope
 from ..system.managed_files import is_missing
 from .context import HostContext
 from .finding import fail, ok, warn

@@ -12,8 +12,8 @@ from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run, why_not_started
 from ..schedule.missed_runs import RecordedRun, missed_runs
-from ..schedulers.backend import InstalledJob
 from ..schedulers.job_spec import unit_names
+from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
 from .context import HostContext

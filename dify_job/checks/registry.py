@@ -17,10 +17,10 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..schedulers import access
-from ..schedulers.backend import Scope
+from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.installation import PreparedJob
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import Scope
 from .context import HostContext, store_forms
 from .finding import fail, warn
 from .http_socket import check_http_socket

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedulers import access, cron, dropins, systemctl
-from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.job_spec import failure_unit_name, unit_names
+from ..schedulers.model import InstalledJob, Scope
 from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status

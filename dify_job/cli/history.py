@@ -16,8 +16,8 @@ from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, run_as_json, state_of
 from ..run.job_state import elsewhere_note
-from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import find_jobs, visible
+from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord
 from ..system.managed_files import is_missing
 from .jobs import config_or_none

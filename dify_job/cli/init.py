@@ -24,8 +24,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import Message, join, msg, with_setting
 from ..messages.problem import Command, command
-from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
+from ..schedulers.model import Scope
 from ..system.managed_files import is_missing
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of, schedule_of_flags, schedule_of_text

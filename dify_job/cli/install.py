@@ -21,12 +21,13 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import installation
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import Backend, InstallOptions
 from ..schedulers.detect import chosen_backend, chosen_scope, find_jobs, unit_config_path, visible
 from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
-from ..schedulers.reconcile import Backend, InstallOptions, Plan
+from ..schedulers.model import InstalledJob, Scope
+from ..schedulers.reconcile import Plan
 from . import install_report
 from .arguments import schedule_of_flags
 from .options import (

@@ -18,10 +18,11 @@ from ..report.job_status import last_due_time
 from ..report.text import time_text
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
-from ..schedulers.backend import Scope
+from ..schedulers.backend import Backend
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.installation import PreparedJob
-from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, StateChange, UnitChange
+from ..schedulers.model import Scope
+from ..schedulers.reconcile import Change, InstallResult, Plan, StateChange, UnitChange
 from ..system.transaction import FileChange
 from .output import echo, echo_data, echo_info
 

@@ -9,8 +9,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..schedulers.backend import Scope
 from ..schedulers.detect import find_jobs, visible
+from ..schedulers.model import Scope
 from .options import Globals
 
 

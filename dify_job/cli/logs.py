@@ -13,9 +13,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import http_socket
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import InstalledJob
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .jobs import config_or_none

@@ -12,8 +12,8 @@ from ..messages.problem import Command, command, for_reader
 from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merge_runs, upcoming_runs
-from ..schedulers.backend import Scope
 from ..schedulers.detect import find_jobs, visible
+from ..schedulers.model import Scope
 from ..system.timespan import timespan_text
 from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo_data, echo_json, reader, terminal_of_stdout

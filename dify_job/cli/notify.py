@@ -19,7 +19,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.notifications import Notification, Notifier, is_notified_by_run, past_runs
 from ..run.unit_result import record_of
-from ..schedulers.backend import Scope
+from ..schedulers.model import Scope
 from ..schedulers.systemctl import Manager
 from ..state.directories import directory_of
 from ..state.history import RunRecord

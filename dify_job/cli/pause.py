@@ -11,8 +11,8 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
 from ..schedulers import installation
+from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
-from ..schedulers.reconcile import Backend
 from .jobs import check_names, check_not_system_jobs, config_or_none
 from .options import Globals, all_option, pass_globals, scope_options
 from .output import echo_info

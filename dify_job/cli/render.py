@@ -16,7 +16,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Command
 from ..run.inputs import secrets_in
-from ..schedulers.backend import RenderedFile, Scope
+from ..schedulers.backend import Backend
 from ..schedulers.cron import CronFiles, UserCrontab
 from ..schedulers.detect import unit_config_path
 from ..schedulers.job_spec import job_spec
@@ -28,7 +28,7 @@ from ..schedulers.kubernetes import (
     object_name,
     render_manifests,
 )
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import RenderedFile, Scope
 from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, file_status

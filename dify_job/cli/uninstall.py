@@ -11,10 +11,11 @@ from ..config.loader import load_config
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import installation
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
-from ..schedulers.reconcile import Backend, InstallResult, Plan
+from ..schedulers.model import InstalledJob
+from ..schedulers.reconcile import InstallResult, Plan
 from ..state.directories import directories_of
 from ..state.purge import jobs_with_state, purge_state
 from ..state.reader import read_metrics_files

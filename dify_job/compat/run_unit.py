@@ -16,9 +16,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..run.unit_result import record_of
-from ..schedulers.backend import Scope, Unit
 from ..schedulers.detect import chosen_scope
 from ..schedulers.job_spec import unit_names
+from ..schedulers.model import Scope, Unit
 from ..schedulers.systemctl import Manager
 from ..state import request_file
 from ..state.store import JobState, cannot_write

@@ -26,14 +26,14 @@ from ..run.result import Result, not_started
 from ..run.run_spec import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import Backend, InstallOptions
 from ..schedulers.detect import (
     chosen_backend,
     chosen_scope,
     find_jobs,
     visible,
 )
-from ..schedulers.reconcile import Backend, InstallOptions
+from ..schedulers.model import InstalledJob
 
 _MAX_HOURS = 24 * 366
 

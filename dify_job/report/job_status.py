@@ -18,10 +18,10 @@ from ..messages.problem import command
 from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import Backend
 from ..schedulers.detect import unit_config_path
 from ..schedulers.job_spec import job_spec
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import InstalledJob, Scope
 from ..state.history import RunRecord, Summary, summary
 from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
 from ..system.managed_files import is_missing

@@ -12,8 +12,8 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..run.job_state import state_directory
 from ..run.unit_result import with_unit_result
-from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import unit_config_path
+from ..schedulers.model import InstalledJob
 from ..state.directories import base_of, directory_of
 from ..state.history import RunRecord, UnitOutcome, read_history
 from ..state.reader import read_abandoned

@@ -10,10 +10,10 @@ from typing import Any
 from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, find_jobs, unit_config_path
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
-from ..schedulers.reconcile import Backend
+from ..schedulers.model import InstalledJob
 from .job_status import Health, JobStatus, configured_status, installed_status
 
 SCHEMA = 2

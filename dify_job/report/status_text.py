@@ -7,8 +7,8 @@ from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..messages.problem import Command, Reader, command, for_reader
 from ..messages.sanitize import one_line
-from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
+from ..schedulers.model import Scope
 from ..state.history import RunRecord
 from .job_status import RECENT_RUNS, Health, JobStatus, Sync
 from .past_runs import RunKind, run_kind

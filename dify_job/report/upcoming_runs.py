@@ -10,7 +10,7 @@ from ..config.model import Job, ScheduleConfig
 from ..messages.errors import JobError
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import systemctl
-from ..schedulers.backend import InstalledJob
+from ..schedulers.model import InstalledJob
 from .job_status import in_readers_zone, last_due_time
 
 

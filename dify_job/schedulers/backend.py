@@ -1,157 +1,98 @@
-"""Types that all schedulers share: scopes, rendered files and installed jobs."""
+"""The interface of a scheduler's backend: the installed jobs, and the plans that change them."""
 
-import contextlib
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..exit_codes import Outcome
-from ..messages.errors import JobError
-from ..messages.message import msg
-from ..state.directories import base_of, pinned_elsewhere
-from ..system.managed_files import FileState, FileStatus
-from ..system.unit_result import UnitResult
-
-ABSENT = FileStatus(FileState.ABSENT)
-
-
-class Scope(StrEnum):
-    """The scope of jobs: the system or one user."""
-
-    SYSTEM = "system"
-    USER = "user"
-
-    @property
-    def base(self) -> Path:
-        """The base directory of the jobs' state, with the lock of install."""
-        return base_of(system=self is Scope.SYSTEM)
-
-    @property
-    def manager_options(self) -> tuple[str, ...]:
-        """The options of systemctl, journalctl and systemd-analyze for the manager of the scope."""
-        return ("--user",) if self is Scope.USER else ()
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedFile:
-    """One file, or one block of a crontab.
-
-    Attributes:
-        path: The path; `crontab` for a block.
-        text: The complete text.
-    """
-
-    path: Path
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The properties of one unit in a systemd manager.
-
-    Attributes:
-        properties: The output of `systemctl show` by name; a missing property counts as empty.
-    """
-
-    properties: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.properties.get(name, "")
-
-    @property
-    def loaded(self) -> bool:
-        """True if the manager has loaded the unit's file."""
-        return self["LoadState"] == "loaded"
-
-    @property
-    def active(self) -> bool:
-        """True if a timer is waiting or a service is running."""
-        return self["ActiveState"] in ("active", "activating", "reloading")
-
-    @property
-    def enabled(self) -> bool:
-        """True if the unit starts at boot."""
-        return self["UnitFileState"] in ("enabled", "enabled-runtime")
+from .job_spec import JobSpec
+from .model import InstalledJob, RenderedFile, Scope
+from .reconcile import Plan
+from .systemctl import Manager
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstalledJob:
-    """One job as installed on the host; None means unknown.
+class InstallOptions:
+    """The options of install.
 
     Attributes:
-        files: The installed files or crontab block.
-        fingerprint: The fingerprint of the configuration values in the files.
-        source: The configuration file that the files were rendered from.
-        python: The interpreter that the files start.
-        enabled: The schedule starts runs.
-        paused: Somebody disabled the schedule.
-        unit_result: The result of the last process, from the service manager.
-        since: The time at which the schedule was last enabled or changed.
-        units: The service and timer in the manager; empty for cron or without an answer.
-        conflicting_setting: The first setting above the crontab block that changes the meaning of its lines.
-        mailed: No empty MAILTO is above the crontab block.
+        start: True also enables paused schedules; False leaves new jobs disabled; None enables new jobs and
+            does not change others.
+        overwrite_edits: Replace managed files that were edited by hand.
     """
 
-    job: str
-    backend: str
-    scope: Scope
-    files: Mapping[Path, FileStatus]
-    fingerprint: str
-    source: str
-    python: Path | None = None
-    enabled: bool | None = None
-    paused: bool = False
-    running: bool = False
-    next_run: datetime | None = None
-    unit_result: UnitResult | None = None
-    since: datetime | None = None
-    units: Mapping[str, Unit] = field(default_factory=dict)
-    conflicting_setting: str | None = None
-    mailed: bool = True
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The paths of the files; `crontab` for a block."""
-        return tuple(self.files)
-
-    @property
-    def edited(self) -> bool:
-        """True if a file or block was edited by hand."""
-        return any(seen.state is FileState.EDITED for seen in self.files.values())
-
-    @property
-    def state(self) -> Path:
-        """The path of the job's state directory, which need not exist."""
-        own = self.scope.base / self.job
-        return (pinned_elsewhere(self.job) or own) if self.scope is Scope.USER else own
-
-    @property
-    def by_cron(self) -> bool:
-        """True if cron starts the job."""
-        return self.backend == "cron"
+    start: bool | None = None
+    overwrite_edits: bool = False
 
 
-@contextlib.contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """Create a temporary directory for files that other programs read.
+class Backend(ABC):
+    """One scheduler of the host, for one scope. Its methods raise JobError.
 
-    Raises:
-        JobError: (cannot-write) There is no space.
+    Attributes:
+        name: The value of `--backend`.
+        by_cron: Schedules follow cron's rules.
+        version: The version of systemd; None for cron.
+        key_by_manager: systemd reads the keys of jobs for their units.
+        scope: The scope.
+        base: The base directory of the jobs' state, with the lock of install.
+        manager: The service manager of the scope, which may not run.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
-            yield Path(directory)
-    except OSError as error:
-        place = tempfile.gettempdir()
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            msg(
-                "{path} could not be written: {reason}; nothing was changed",
-                path=place,
-                reason=error.strerror,
-            ),
-            msg("check the free space: df {directory}", directory=place),
-        ) from None
+
+    name: str
+    by_cron = False
+    version: int | None = None
+    key_by_manager = False
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.base = scope.base
+        self.manager = Manager(scope)
+
+    @property
+    @abstractmethod
+    def directory(self) -> Path:
+        """The directory of the jobs' files."""
+
+    @abstractmethod
+    def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
+        """Return the files of a job. Pure."""
+
+    @abstractmethod
+    def plan_install(
+        self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
+    ) -> Plan:
+        """Return the plan that installs jobs and removes others; it starts no run.
+
+        Args:
+            specs: The jobs to install.
+            options: The options of install.
+            remove: Jobs to uninstall.
+        """
+
+    @abstractmethod
+    def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
+        """Return the plan that disables or enables schedules persistently; a run in progress continues.
+
+        Args:
+            jobs: The installed jobs.
+            paused: Whether to disable their schedules.
+
+        Raises:
+            JobError: A job is not installed (config).
+        """
+
+    @abstractmethod
+    def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
+        """Return the installed jobs by the headers of their files; None selects all jobs."""
+
+    def sources(self) -> dict[str, str]:
+        """Return each installed job and its configuration file, from the headers only."""
+        return {one.job: one.source for one in self.status()}
+
+    def limitations(self, _spec: JobSpec) -> tuple[str, ...]:
+        """Return the limitations of the scheduler for the job, with the alternatives."""
+        return ()
+
+    def starts_at_once(self, _spec: JobSpec) -> bool:
+        """Return whether the scheduler's own command starts the job immediately, even if it is not due."""
+        return False

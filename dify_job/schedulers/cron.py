@@ -23,20 +23,11 @@ from ..system.managed_files import FileState, FileStatus, Header, file_status, w
 from ..system.templates import render_file
 from ..system.user import sudo_prefix
 from . import access, crontab, systemctl
-from .backend import ABSENT, InstalledJob, RenderedFile, Scope
+from .backend import Backend, InstallOptions
 from .crontab import Block
 from .job_spec import JobSpec, check_user_name, program_of
-from .reconcile import (
-    Backend,
-    InstallOptions,
-    InstallResult,
-    Plan,
-    StateChange,
-    Step,
-    change_files,
-    file_change,
-    replacement_errors,
-)
+from .model import ABSENT, InstalledJob, RenderedFile, Scope
+from .reconcile import InstallResult, Plan, StateChange, Step, change_files, file_change, replacement_errors
 
 CRON_D = Path("/etc/cron.d")
 _DAEMONS = ("cron", "crond")

@@ -14,8 +14,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, read_header
-from ..system.transaction import FileChange
-from .backend import temporary_directory
+from ..system.transaction import FileChange, temporary_directory
 from .reconcile import StalePlanError, Step
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")

@@ -13,9 +13,9 @@ from ..messages.problem import command
 from ..system import subprocesses
 from ..system.user import sudo_user
 from . import systemctl
-from .backend import InstalledJob, Scope
+from .backend import Backend
 from .cron import CRON_D, CronFiles, UserCrontab
-from .reconcile import Backend
+from .model import InstalledJob, Scope
 from .systemd import Systemd
 
 

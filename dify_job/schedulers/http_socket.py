@@ -18,7 +18,7 @@ from ..system.managed_files import FileState, file_status, fingerprint, with_hea
 from ..system.templates import render_file
 from . import units
 from .access import PRIVATE_TMP, in_home
-from .backend import RenderedFile, Scope
+from .model import RenderedFile, Scope
 from .reconcile import Step
 from .systemctl import SystemdPaths
 from .systemd import Systemd

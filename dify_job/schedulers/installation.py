@@ -22,20 +22,12 @@ from ..state.store import cannot_write
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
 from . import access
-from .backend import InstalledJob, Scope
+from .backend import Backend, InstallOptions
 from .detect import find_jobs, unit_config_path, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
-from .reconcile import (
-    Backend,
-    InstallOptions,
-    Plan,
-    StalePlanError,
-    StateChange,
-    Step,
-    change_files,
-    execute,
-)
+from .model import InstalledJob, Scope
+from .reconcile import Plan, StalePlanError, StateChange, Step, change_files, execute
 from .systemd import Systemd
 
 _TRIES = 3

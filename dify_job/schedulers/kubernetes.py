@@ -23,7 +23,7 @@ from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, up
 from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file
 from ..system.timespan import timespan_text
-from .backend import RenderedFile
+from .model import RenderedFile
 
 KUSTOMIZATION_HEADER = "# Managed by dify-job"
 _NOTE = "render overwrites edits; keep changes in a patch of kustomize (docs/kubernetes.md)"

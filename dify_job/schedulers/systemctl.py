@@ -15,9 +15,10 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses, unit_result
+from ..system.transaction import temporary_directory
 from ..system.user import data_home
 from . import job_spec
-from .backend import RenderedFile, Scope, Unit, temporary_directory
+from .model import RenderedFile, Scope, Unit
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (

@@ -11,9 +11,10 @@ from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, Header, file_status
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
-from .backend import InstalledJob, RenderedFile, Scope, Unit
+from .backend import Backend, InstallOptions
 from .job_spec import JobSpec, failure_unit_name, job_of_unit, program_of, unit_names
-from .reconcile import Backend, InstallOptions, Plan
+from .model import InstalledJob, RenderedFile, Scope, Unit
+from .reconcile import Plan
 from .systemctl import SystemdPaths
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
 

@@ -21,16 +21,8 @@ from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction
-from .backend import ABSENT, RenderedFile, Scope, Unit
-from .reconcile import (
-    InstallResult,
-    Plan,
-    Step,
-    UnitChange,
-    change_files,
-    file_change,
-    replacement_errors,
-)
+from .model import ABSENT, RenderedFile, Scope, Unit
+from .reconcile import InstallResult, Plan, Step, UnitChange, change_files, file_change, replacement_errors
 from .systemctl import Manager
 
 

@@ -14,8 +14,8 @@ from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
 from .access import in_home
-from .backend import RenderedFile, Scope
 from .job_spec import JobSpec, check_user_name, failure_unit_name, unit_names
+from .model import RenderedFile, Scope
 
 OLDEST = 239
 _CREDENTIALS_SINCE = 247  # LoadCredential=

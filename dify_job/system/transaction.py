@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -170,6 +171,29 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
     except BaseException:
         writer.roll_back()
         raise
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Create a temporary directory for files that other programs read.
+
+    Raises:
+        JobError: (cannot-write) There is no space.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
+            yield Path(directory)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            msg(
+                "{path} could not be written: {reason}; nothing was changed",
+                path=place,
+                reason=error.strerror,
+            ),
+            msg("check the free space: df {directory}", directory=place),
+        ) from None
 
 
 @contextlib.contextmanager

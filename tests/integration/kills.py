@@ -21,10 +21,11 @@ from dify_job.config.loader import load_config
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import cron, installation, systemctl
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.backend import Backend, InstallOptions
 from dify_job.schedulers.cron import CronFiles, UserCrontab
 from dify_job.schedulers.job_spec import JobSpec
-from dify_job.schedulers.reconcile import Backend, InstallOptions, Plan
+from dify_job.schedulers.model import Scope
+from dify_job.schedulers.reconcile import Plan
 from dify_job.schedulers.systemd import Systemd
 from dify_job.system import subprocesses
 from tests.support.fake_manager import TWO_DAYS, FakeCrontab, FakeManager

@@ -24,7 +24,7 @@ from dify_job.cli.options import Globals
 from dify_job.cli.output import reader
 from dify_job.config.loader import load_config, pick
 from dify_job.messages.problem import Severity
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemctl import Manager
 from tests.support.command import APPS, KEY, Command, tls
 from tests.support.fake_dify.apps import App

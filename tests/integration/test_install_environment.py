@@ -18,7 +18,7 @@ from dify_job.checks.user_access import denied_access
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import access, systemctl, units
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.command import KEY
 from tests.support.fake_dify.server import FakeDify

@@ -15,7 +15,7 @@ PROGRAM = """
 import json
 from dify_job.compat import service
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.model import Scope
 service.chosen_scope = lambda _: Scope.USER
 try:
     print(json.dumps(eval(sys.argv[1])))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from dify_job.config.model import ScheduleConfig
 from dify_job.schedulers import installation
+from dify_job.schedulers.backend import Backend, InstallOptions
 from dify_job.schedulers.job_spec import JobSpec
-from dify_job.schedulers.reconcile import Backend, InstallOptions, InstallResult
+from dify_job.schedulers.reconcile import InstallResult
 
 
 def job_spec(job: str = "daily", **changes: object) -> JobSpec:

@@ -8,7 +8,7 @@ from typing import Any
 from dify_job.report.job_status import JobStatus, Sync
 from dify_job.report.past_runs import JobHistory, failures_since
 from dify_job.report.status import HostStatus
-from dify_job.schedulers.backend import InstalledJob, Scope
+from dify_job.schedulers.model import InstalledJob, Scope
 from dify_job.state.history import RunRecord, summary
 from dify_job.system.managed_files import FileState, FileStatus
 

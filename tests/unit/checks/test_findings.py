@@ -18,8 +18,8 @@ from dify_job.checks.server import check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
 from dify_job.messages.problem import Severity
-from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.model import InstalledJob, Scope
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 

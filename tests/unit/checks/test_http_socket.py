@@ -13,9 +13,9 @@ from dify_job.checks import http_socket
 from dify_job.checks.context import HostContext
 from dify_job.config.model import Config, Job, KeySource
 from dify_job.messages.problem import Problem, Severity
-from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.http_socket import HttpSocket, HttpSocketConfig, HttpSocketStatus
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.fixes import command_in
 

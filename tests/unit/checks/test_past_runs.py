@@ -15,8 +15,8 @@ from dify_job.checks.context import HostContext
 from dify_job.checks.past_runs import check_missed_runs
 from dify_job.config.model import Config, Job, KeySource, ScheduleConfig
 from dify_job.messages.problem import Problem, Severity
-from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.model import InstalledJob, Scope
 from dify_job.state.history import RunRecord
 from dify_job.state.store import JobState
 from dify_job.system.unit_result import UnitResult

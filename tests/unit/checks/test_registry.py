@@ -16,8 +16,8 @@ from dify_job.config.model import Origin, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
 from dify_job.messages.problem import Problem
 from dify_job.schedulers import systemctl
-from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.model import Scope
 from dify_job.system import subprocesses
 
 NOW = datetime(2026, 3, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from dify_job.compat import run_unit
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.model import Scope
 
 UNIT = "dify-job-daily.service"
 # `show` prints a file; `start` runs the script that stands for the service.

@@ -15,7 +15,7 @@ from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus
 from dify_job.report.status_text import status_lines
 from dify_job.report.text import Terminal, columns_of
-from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.model import Scope
 from tests.support.histories import record
 from tests.support.statuses import NOW, host, installed, job_status, records
 

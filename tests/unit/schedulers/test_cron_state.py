@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
+from dify_job.schedulers.backend import InstallOptions
 from dify_job.schedulers.cron import CronFiles, _chown_step
-from dify_job.schedulers.reconcile import InstallOptions, Plan, StateChange, Step, execute
+from dify_job.schedulers.reconcile import Plan, StateChange, Step, execute
 from tests.support.job_specs import job_spec
 
 OWN = pwd.getpwuid(os.geteuid())

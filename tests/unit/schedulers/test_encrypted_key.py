@@ -7,8 +7,8 @@ import pytest
 from dify_job.config import secrets
 from dify_job.config.model import Job, KeySource, Secret
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.job_spec import job_spec
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.units import render_units
 from dify_job.system import subprocesses
 from dify_job.system.subprocesses import Completed

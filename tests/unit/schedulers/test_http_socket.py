@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_http_socket
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemctl import SystemdPaths
 
 PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"))

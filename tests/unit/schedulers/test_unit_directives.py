@@ -12,8 +12,8 @@ import pytest
 from dify_job.config.model import ScheduleConfig
 from dify_job.exit_codes import TABLE, Outcome, RetrySafety
 from dify_job.schedulers import units
-from dify_job.schedulers.backend import RenderedFile, Scope
 from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.model import RenderedFile, Scope
 from tests.support.systemd_analyze import needs_systemd_analyze
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import RenderedFile, Scope, Unit
+from dify_job.schedulers.model import RenderedFile, Scope, Unit
 from dify_job.schedulers.reconcile import Plan, Step, UnitChange, execute
 from dify_job.schedulers.systemctl import Manager
 from dify_job.schedulers.unit_plan import (

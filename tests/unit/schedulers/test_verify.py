@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import RenderedFile, Scope
+from dify_job.schedulers.model import RenderedFile, Scope
 from dify_job.schedulers.systemctl import verify
 from dify_job.system import subprocesses
 from tests.support.systemd_analyze import needs_systemd_analyze

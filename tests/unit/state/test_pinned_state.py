@@ -6,8 +6,8 @@ import pytest
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import installation
-from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.reconcile import Step, execute
 from dify_job.state import directories
 from dify_job.system import subprocesses, user
