@@ -72,8 +72,8 @@ def boolean(value: Any) -> bool:
     return value
 
 
-def attempts(value: Any) -> int:
-    """Read a number of attempts, at least 1."""
+def count(value: Any) -> int:
+    """Read a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise value_error("{setting} must be a whole number of at least 1")
     return value
@@ -420,7 +420,7 @@ def downloads(value: Any) -> Downloads | None:
     """Read true, false or a table with the limits of downloads."""
     if isinstance(value, bool):
         return Downloads() if value else None
-    read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
+    read: Downloads = structure(Downloads, max_files=count, max_size=size)(value)
     return read
 
 

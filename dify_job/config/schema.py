@@ -89,7 +89,7 @@ SETTINGS = (
         "base_url",
         readers.base_url,
         "address",
-        ("Dify's address, with or without `/v1` and a trailing slash. Default `http://localhost/v1`."),
+        "Dify's address, with or without `/v1` and a trailing slash. Default `http://localhost/v1`.",
         variable="DIFY_BASE_URL=https://dify.example.com/v1",
     ),
     Setting(
@@ -293,7 +293,7 @@ SETTINGS = (
     ),
     Setting(
         "retry",
-        readers.structure(RetryPolicy, attempts=readers.attempts, max_wait=timespan),
+        readers.structure(RetryPolicy, attempts=readers.count, max_wait=timespan),
         "table",
         (
             "`attempts` counts requests, the first included (default 3); `max_wait` bounds the sum of "
@@ -432,7 +432,7 @@ SETTINGS = (
         "every",
         positive_timespan,
         "time span",
-        ("Run each `2h`, `30min`, `1d`. One that does not divide a day fires more often and runs when due."),
+        "Run each `2h`, `30min`, `1d`. One that does not divide a day fires more often and runs when due.",
         write=timespan_text,
         one_of="schedule",
         installed=_same,

@@ -28,7 +28,7 @@ from dify_job.config.model import (
     RetryPolicy,
     ScheduleConfig,
 )
-from dify_job.config.schema import FIELDS, job_document
+from dify_job.config.schema import FIELDS, SETTINGS, job_document
 from dify_job.exit_codes import TABLE, RetrySafety
 from dify_job.messages.errors import JobError
 from dify_job.schedule import upcoming
@@ -102,46 +102,56 @@ EXPECTATIONS = st.builds(
 )
 
 
-@st.composite
-def jobs(draw: st.DrawFn) -> Job:
-    times = draw(SCHEDULES)._replace(
-        jitter=draw(st.just(0.0) | SPANS),
-        catch_up=draw(st.booleans()),
-        max_late=draw(st.none() | SPANS),
-    )
-    return Job(
-        name=draw(NAMES),
-        base_url="https://dify.example.com/v1",
-        key=KeySource(),
-        mode=draw(st.sampled_from(["streaming", "blocking"])),
-        workflow_id=draw(st.none() | st.uuids().map(str)),
-        end_user=draw(st.none() | st.text("abc-@.'\"{}", min_size=1, max_size=20)),
-        timeout=draw(SPANS),
-        connect_timeout=draw(SPANS),
-        idle_timeout=draw(SPANS),
-        wait_network=draw(st.none() | SPANS),
-        queue_time=draw(SPANS),
-        inputs=draw(st.dictionaries(TEXTS, VALUES, max_size=4)),
-        env=draw(st.just(()) | st.just(("REGION", "TOPIC"))),
-        console_url=draw(st.none() | st.just("https://dify.example.com/app/1/logs")),
-        overlap=draw(st.sampled_from(["fail", "skip"])),
-        partial=draw(st.sampled_from(["failure", "success"])),
-        retry=RetryPolicy(draw(st.integers(1, 9)), draw(SPANS)),
-        output=Output(
-            select=draw(st.none() | st.just("outputs.result")),
-            format=draw(st.sampled_from(["text", "json"])),
-            mode=draw(st.none() | st.integers(0, 0o777)),
-        ),
-        expect=draw(st.dictionaries(st.just("outputs.result"), EXPECTATIONS)),
-        notify=Notify(healthchecks=draw(st.none() | st.just("https://hc.example.com/ping/1"))),
-        log_outputs=draw(st.integers(0, 10**6)),
-        description=draw(st.none() | TEXTS.filter(str.strip)),
-        schedule=times,
-    )
+# The settings that are written into the configuration of a pod.
+WRITTEN: dict[str, st.SearchStrategy[Any]] = {
+    "base_url": st.just("https://dify.example.com/v1"),
+    "mode": st.sampled_from(["streaming", "blocking"]),
+    "workflow_id": st.none() | st.uuids().map(str),
+    "end_user": st.none() | st.text("abc-@.'\"{}", min_size=1, max_size=20),
+    "timeout": SPANS,
+    "connect_timeout": SPANS,
+    "idle_timeout": SPANS,
+    "wait_network": st.none() | SPANS,
+    "queue_time": SPANS,
+    "inputs": st.dictionaries(TEXTS, VALUES, max_size=4),
+    "env": st.just(()) | st.just(("REGION", "TOPIC")),
+    "console_url": st.none() | st.just("https://dify.example.com/app/1/logs"),
+    "overlap": st.sampled_from(["fail", "skip"]),
+    "partial": st.sampled_from(["failure", "success"]),
+    "retry": st.builds(RetryPolicy, st.integers(1, 9), SPANS),
+    "expect": st.dictionaries(st.just("outputs.result"), EXPECTATIONS),
+    "log_outputs": st.integers(0, 10**6),
+    "description": st.none() | TEXTS.filter(str.strip),
+}
+WRITTEN_IN_PART = {
+    "output": st.builds(
+        Output()._replace,
+        select=st.none() | st.just("outputs.result"),
+        format=st.sampled_from(["text", "json"]),
+        mode=st.none() | st.integers(0, 0o777),
+    ),
+    "notify": st.builds(Notify()._replace, healthchecks=st.none() | st.just("https://hc.example.com/ping/1")),
+}
+OTHERS = {
+    "name": NAMES,
+    "key": st.just(KeySource()),
+    "schedule": st.builds(
+        ScheduleConfig._replace,
+        SCHEDULES,
+        jitter=st.just(0.0) | SPANS,
+        catch_up=st.booleans(),
+        max_late=st.none() | SPANS,
+    ),
+}
+JOBS = st.fixed_dictionaries(WRITTEN | WRITTEN_IN_PART | OTHERS).map(lambda values: Job(**values))
+
+
+def test_every_setting_of_a_pod_is_tested() -> None:
+    assert {setting.name for setting in SETTINGS if setting.in_pod and setting.local is None} == {*WRITTEN}
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(job=jobs(), version=st.sampled_from(VERSIONS))
+@given(job=JOBS, version=st.sampled_from(VERSIONS))
 def test_manifests_of_any_job_are_valid_and_contain_its_config(
     job: Job, version: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -177,25 +187,6 @@ def test_settings_rejected_in_a_pod_can_be_written_as_toml(tmp_path: Path) -> No
     (tmp_path / "config.toml").write_text(job_document(job))
     read = load_config(tmp_path / "config.toml", environ={}).jobs["daily"]
     assert read._replace(key=KeySource(), origins={}) == job
-
-
-def test_every_setting_is_written_rejected_or_expressed_in_the_manifest() -> None:
-    written = {"base_url", "mode", "workflow_id", "end_user", "timeout", "connect_timeout", "idle_timeout"}
-    written |= {
-        "wait_network",
-        "queue_time",
-        "inputs",
-        "env",
-        "overlap",
-        "partial",
-        "retry",
-        "expect",
-        "console_url",
-    }
-    written |= {"log_outputs", "description"}
-    refused_in_part = {"files", "headers", "ca_file", "output", "metrics", "notify"}
-    in_manifest = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
-    assert {*Job._fields} == written | refused_in_part | in_manifest
 
 
 def check_rules(spec: dict[str, Any]) -> None:
