@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..system.transaction import locked
 from .directories import directories_of, private_of
 from .store import STATE_FILES, JobState, LockHeldError
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_METRICS = 1024 * 1024  # bytes; a metrics file of dify-job has about 2,000
 
 
@@ -61,7 +61,8 @@ def purge_state(
                     holders[job] = holder
                     continue
                 for path in places:  # StateDirectory= of a dynamic user is a link
-                    remove(path, partial(_remove, path))
+                    own = (path.parent.name, path.name) == (base.name, job)
+                    remove(path, partial(_remove if own else _remove_state_files, path))
         with contextlib.suppress(OSError):  # with the last job
             private_of(base).rmdir()
         for job, path in sorted(metrics):
@@ -118,10 +119,64 @@ def _remove(path: Path) -> bool:
         return True
     if not path.is_dir():
         return False
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        shutil.rmtree(path)  # raises the error
+    top = os.open(path, _DIRECTORY)
+    try:
+        if os.geteuid() == 0:  # the job's user, whom root must not trust, can no longer add files
+            os.fchown(top, 0, 0)
+            os.fchmod(top, 0o700)
+        _clear(top)
+    finally:
+        os.close(top)
+    path.rmdir()
     return True
+
+
+def _clear(top: int) -> None:
+    """Remove everything in a directory. Raises the first OSError after removing everything else.
+
+    Directories are moved to the top first, because the job's user can nest them deeper than recursion goes
+    (shutil.rmtree before Python 3.13).
+    """
+    errors: dict[str, OSError] = {}
+    while entries := [entry for entry in os.scandir(top) if entry.name not in errors]:
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    _flatten(top, entry.name)
+                else:
+                    os.unlink(entry.name, dir_fd=top)
+            except OSError as error:
+                errors[entry.name] = error
+    if errors:
+        raise next(iter(errors.values()))
+
+
+def _flatten(top: int, name: str) -> None:
+    """Remove a directory, and move the directories in it to the top. Raises OSError."""
+    directory = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        for entry in list(os.scandir(directory)):
+            if entry.is_dir(follow_symlinks=False):
+                os.rename(entry.name, f".{os.urandom(6).hex()}", src_dir_fd=directory, dst_dir_fd=top)
+            else:
+                os.unlink(entry.name, dir_fd=directory)
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=top)
+
+
+def _remove_state_files(path: Path) -> bool:
+    """Remove the state in a directory that an administrator linked to, and the directory if it is then empty.
+
+    Other files of the directory stay. Raises OSError.
+    """
+    with contextlib.closing(Directory(path)) as directory:
+        directory.remove_leftovers(STATE_FILES, older=0.0)
+        for name in STATE_FILES:
+            directory.remove(name)
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    return not path.exists()
 
 
 def _remove_metrics(path: Path, job: str) -> bool:
