@@ -37,6 +37,7 @@ _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/
 PAUSED = "#paused# "  # prefix of the lines of a paused job; a pause outlasts reboots
 _PREFIX = "dify-job-"  # Debian's cron ignores a name with a dot
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
+_MAX_DEPTH = 100  # directories below a state directory
 _MAX_COMMAND = 998  # Debian's cron: "command too long"
 _SEE_EDIT = msg(
     "use --overwrite-edits to replace the edits; to see the differences, run: {command}",
@@ -373,16 +374,25 @@ def _chown_step(job: str, user: str) -> Step:
     return Step("give the state away", give, restore.close, (StateChange(path, user),))
 
 
-def _chown(path: Path, user: int, group: int) -> None:
-    """Change the owner of a directory and its files. Raises OSError.
+def _chown(path: Path | str, user: int, group: int, *, above: int | None = None, depth: int = 0) -> None:
+    """Change the owner of a directory and everything below it, as far as runs create it. Raises OSError.
 
     Links are not followed, and files with several hard links are left: the old owner may have placed them.
+
+    Args:
+        path: The directory.
+        user: The UID of the new owner.
+        group: The GID of the new owner.
+        above: The descriptor of the directory that a relative path starts at.
+        depth: The number of directories between this one and the first.
     """
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     try:
         for entry in os.scandir(directory):
             found = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            if stat.S_ISDIR(found.st_mode) and depth < _MAX_DEPTH:
+                _chown(entry.name, user, group, above=directory, depth=depth + 1)
+            elif stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                 os.chown(entry.name, user, group, dir_fd=directory, follow_symlinks=False)
         os.fchown(directory, user, group)
     finally:

@@ -75,3 +75,21 @@ def test_plan_shows_a_state_directory_that_install_gives_to_the_user_of_a_job(
     execute(scheduler.plan_install(specs, InstallOptions()), tmp_path)
     assert (base / "daily").is_dir()
     assert scheduler.plan_install(specs, InstallOptions()).steps == ()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_new_user_of_a_job_owns_the_directories_of_earlier_outputs(
+    base: Path, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = (base / "daily").joinpath(*"abc"[:depth])
+    below.mkdir(parents=True)
+    (below / "out.json").touch()
+    (below / "link").symlink_to("/etc/passwd")
+    os.link(below / "out.json", below / "hard-link")
+    (below / "second.json").touch()
+    given: list[str] = []
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.struct_passwd((*OWN[:2], 4242, 4243, *OWN[4:])))
+    monkeypatch.setattr(os, "chown", lambda name, *_, **__: given.append(name))
+    monkeypatch.setattr(os, "fchown", lambda *_: given.append("."))
+    _chown_step("daily", OWN.pw_name).do()
+    assert given == ["second.json", *"." * (depth + 1)]
