@@ -13,6 +13,7 @@ from ..messages.problem import Problem, command
 from ..schedulers import access
 from ..schedulers.job_spec import JobSpec
 from ..system.managed_files import is_missing
+from ..system.user import resolved
 from .context import HostContext
 from .finding import fail, ok
 
@@ -117,7 +118,7 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
         "set run_as in the job to a user with access, or install dify-job in a virtual "
         "environment that every user can read, such as /opt/dify-job"
     )
-    for python in (spec.python, spec.python.resolve()):
+    for python in (spec.python, resolved(spec.python)):
         yield _Needed(python, msg("the Python interpreter"), program, os.X_OK, public=True)
     if spec.python == Path(sys.executable):  # another interpreter has its dify-job elsewhere
         yield _Needed(Path(sys.prefix), msg("the Python environment"), program, public=True)

@@ -24,6 +24,7 @@ from ..state.directories import base_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction
+from ..system.user import resolved
 from .options import Globals, key_file_option, pass_globals
 from .output import echo, echo_err
 from .prompts import read_api_key
@@ -220,8 +221,8 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
 
 def _write_key(writer: FileTransaction, path: Path, content: bytes) -> None:
     """Write to the target of a link, and preserve its owner."""
-    target = path.resolve()
+    target = resolved(path)
     writer.directory(target.parent, 0o700)
-    check_secret_path(target)
+    check_secret_path(path)
     owner = (target.stat().st_uid, target.stat().st_gid) if target.exists() else None
     writer.put(target, content, 0o600, owner)

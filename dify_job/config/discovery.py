@@ -87,9 +87,12 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             )
         return named
     own = config_home(environ) / "dify-job/config.toml"
-    if _is_there(own, unseen=False):  # HOME can be the home of another user, as under `su`
-        return own
-    return _SYSTEM_CONFIG if _is_there(_SYSTEM_CONFIG, unseen=True) else None
+    if not _is_there(own, unseen=False):  # HOME can be the home of another user, as under `su`
+        return _SYSTEM_CONFIG if _is_there(_SYSTEM_CONFIG, unseen=True) else None
+    # sudo can leave HOME, and root does not use a file of another user
+    if os.geteuid() == 0 and own.stat().st_uid != 0 and _is_there(_SYSTEM_CONFIG, unseen=True):
+        return _SYSTEM_CONFIG
+    return own
 
 
 def is_found(path: Path, environ: Mapping[str, str] = os.environ) -> bool:

@@ -4,6 +4,8 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -11,10 +13,12 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system.opened_file import read_regular
+from ..system.user import resolved
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _SECRET_MOUNTS = tuple(map(Path, ("/run/secrets", "/var/run/secrets")))
 _HOMES = (Path("/home"),)
+_MAX_LINKS = 40  # of one path (path_resolution(7))
 _ACL = "system.posix_acl_access"
 
 
@@ -76,7 +80,9 @@ def link_error(path: Path) -> str | None:
 
 
 def directories_error(path: Path, *, user: int | None = None) -> str | None:
-    """Return the error of the first directory in which others can replace the file; sticky ones are safe.
+    """Return the error of the first directory in which others can replace the file, or a link to it.
+
+    Sticky directories are safe.
 
     Args:
         path: The file; neither it nor its directories need exist.
@@ -85,27 +91,47 @@ def directories_error(path: Path, *, user: int | None = None) -> str | None:
     Returns:
         The message, or None.
     """
-    return next(filter(None, (_directory_error(each, user) for each in path.resolve().parents)), None)
+    return next((fault for _, fault in _directory_errors(path, user)), None)
+
+
+def _directory_errors(path: Path, user: int | None) -> Iterator[tuple[Path, str]]:
+    """Yield each directory in which others can replace a file or a link to it, with its error."""
+    for _ in range(_MAX_LINKS):
+        directory = resolved(path.parent)
+        for each in (directory, *directory.parents):
+            if (fault := _directory_error(each, user)) is not None:
+                yield each, fault
+        if not path.is_symlink():
+            return
+        path = directory / path.readlink()
 
 
 def check_secret_path(path: Path) -> None:
     """Raise JobError (config) if others could replace a key that is stored at a path."""
-    target = path.resolve()
-    if (fault := directories_error(target)) is None:
+    try:
+        found = next(_directory_errors(path, None), None)
+    except OSError as error:
+        raise unreadable(msg("directory"), path.parent, error) from None
+    if found is None:
         return
-    open_directory = next(each for each in target.parents if _directory_error(each, None) is not None)
+    open_directory, fault = found
+    advice: str = msg(
+        "store API keys in /etc/dify-job/credentials or ~/.config/dify-job, where other users have no access"
+    )
+    if open_directory.stat().st_uid in (0, os.geteuid()):
+        advice = msg(
+            "{advice}, or remove the write permission of other users: {command}",
+            advice=advice,
+            command=command("chmod", "go-w", str(open_directory)),
+        )
     raise JobError(
         Outcome.CONFIG,
         msg(
             "the API key was not stored, because it would not be safe in {path}: {reason}",
-            path=target,
+            path=path,
             reason=fault,
         ),
-        msg(
-            "store API keys in /etc/dify-job/credentials or ~/.config/dify-job, where other users "
-            "have no access, or remove the write permission of other users: {command}",
-            command=command("chmod", "go-w", str(open_directory)),
-        ),
+        advice,
     )
 
 
@@ -128,14 +154,14 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
         )
     if file_error(path, found, path, private=private, user=user) is None:
         user = user if found.st_uid == user else None
-        path = next((each for each in path.resolve().parents if _directory_error(each, user)), path)
+        path = next((each for each, _ in _directory_errors(path, user)), path)
         found, private = path.stat(), False
     elif not stat.S_ISREG(found.st_mode):
         return command("ls", "-l", str(path))
     strange = found.st_uid not in (0, me, user)
     if strange and _is_in_home_of_other(path, found.st_uid):
         place = Path("~/.config/dify-job").expanduser() if me else Path("/etc/dify-job")
-        copy = str((place / "credentials" if is_secret else place) / given.name)
+        copy = str(_unused((place / "credentials" if is_secret else place) / given.name))
         words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]
         return msg(
             "in place of {path}, which belongs to another user, use a copy; to make the copy, run: {command}",
@@ -151,9 +177,15 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
     return join(" && ", commands) if len(commands) != 1 else commands[0]
 
 
+def _unused(path: Path) -> Path:
+    """Return the path, or one with a number in its name if there is a file, which a copy would replace."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(each for each in chain((path,), numbered) if not os.path.lexists(each))
+
+
 def _is_mounted_secret(path: Path) -> bool:
     """Return True for a mount of a container runtime: a container cannot change its mode."""
-    where = path.resolve()
+    where = resolved(path)
     try:
         read_only = bool(os.statvfs(where).f_flag & os.ST_RDONLY)
     except OSError:
@@ -189,7 +221,7 @@ def check_ca_file(path: Path | None) -> None:
 def _directory_error(directory: Path, user: int | None) -> str | None:
     try:
         found = directory.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return msg("other users can change files in the directory {directory}", directory=directory)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from ..system.user import resolved
+
 _LOCALTIME = Path("/etc/localtime")  # systemd and cron use it, independent of TZ in a shell
 _UTC = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT", "Universal"})
 
@@ -31,7 +33,7 @@ def local_name(localtime: Path | None = None) -> str:
         localtime: The file to read in place of /etc/localtime.
     """
     localtime = localtime or _LOCALTIME
-    target = str(localtime.resolve()) if localtime.is_symlink() else ""
+    target = str(resolved(localtime)) if localtime.is_symlink() else ""
     _, found, name = target.partition("/zoneinfo/")
     if found:
         return name.removeprefix("posix/").removeprefix("right/")

@@ -19,6 +19,7 @@ from typing import NoReturn
 from ..messages.message import msg
 from ..messages.problem import Command, command
 from ..system import subprocesses
+from ..system.user import resolved
 
 _LINGER = Path("/var/lib/systemd/linger")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -141,7 +142,7 @@ def first_denied(path: Path, account: Account, need: int) -> Path | None:
             if denied is None:
                 return None
             where, mode = checks[denied]
-            target = where.resolve()
+            target = resolved(where)
             behind = first_denied(target, account, mode) if target != where else None  # the target of a link
             return behind or where
     return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)

@@ -13,6 +13,7 @@ from ..schedule import schedule_lines
 from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
+from ..system.user import resolved
 from .access import in_home
 from .job_spec import JobSpec, check_user_name, failure_unit_name, unit_names
 from .model import RenderedFile, Scope
@@ -135,7 +136,7 @@ def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
 
 def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
     """Return the template values of user and accessible paths."""
-    touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
+    touched = (plan.python, resolved(plan.python), plan.config_path, *plan.reads, *plan.writes)
     closed = "read-only" if any(map(in_home, touched)) else "yes"
     return {
         "dynamic": dynamic,

@@ -175,3 +175,38 @@ def test_unavailable_encryption_is_reported_before_the_prompt(job: Command) -> N
     assert done.code == 78
     assert "--encrypt needs systemd-creds of systemd 250 or newer" in done.stderr
     assert key_of(job).read_text() == f"{KEY}\n"
+
+
+def test_link_in_a_directory_of_another_user_is_not_followed(job: Command, tmp_path: Path) -> None:
+    """Root stores the key of a job whose user has the key file in the own home."""
+    victim, shared, key = tmp_path / "victim", tmp_path / "shared", key_of(job)
+    victim.write_text("mine")
+    shared.mkdir()
+    (shared / "key").symlink_to(victim)
+    shared.chmod(0o777)
+    key.unlink()
+    key.symlink_to(shared / "key")
+    done = job("secret", "set", "daily", "--no-check", input=NEW)
+    assert done.code == 78, done.stderr
+    assert f"other users can change files in the directory {shared}" in done.stderr
+    assert f"chmod go-w {shared}" in done.stderr
+    assert victim.read_text() == "mine"
+    shared.chmod(0o755)
+    assert job("secret", "set", "daily", "--no-check", input=NEW).code == 0
+    assert victim.read_text() == f"{NEW}\n"
+
+
+def test_loop_of_links_in_place_of_a_key_is_reported(job: Command) -> None:
+    key = key_of(job)
+    key.unlink()
+    key.symlink_to(key.name)
+    for words in (("secret", "set", "daily", "--no-check"), ("run", "daily")):
+        done = job(*words, input=NEW)
+        assert done.code in (73, 78), done.stderr
+        assert "Too many levels of symbolic links" in done.stderr
+    key.unlink()
+    key.parent.rmdir()
+    key.parent.symlink_to(key.parent.name)
+    done = job("secret", "set", "daily", "--no-check", input=NEW)
+    assert done.code in (73, 78), done.stderr
+    assert "Too many levels of symbolic links" in done.stderr or "File exists" in done.stderr

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.config import discovery
+from dify_job.config.discovery import find_config
 from dify_job.config.loader import load_config
 from dify_job.config.model import Config, Job, KeySource
 from dify_job.config.permissions import file_error
@@ -192,3 +194,32 @@ def test_home_of_another_user_is_ignored(tmp_path: Path) -> None:
         assert load_config(environ={"XDG_CONFIG_HOME": str(tmp_path)}).path is None
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("caller", "owner", "system", "found"),
+    [
+        (0, 1000, True, "system"),
+        (0, 1000, False, "own"),
+        (0, 0, True, "own"),
+        (1000, 1000, True, "own"),
+    ],
+)
+def test_root_under_the_home_of_another_user_uses_the_config_of_the_system(
+    caller: int, owner: int, system: bool, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, systems = tmp_path / "dify-job/config.toml", tmp_path / "etc/config.toml"
+    for path in (own, systems):
+        path.parent.mkdir()
+        path.touch()
+    if not system:
+        systems.unlink()
+    plain = Path.stat
+    monkeypatch.setattr(discovery, "_SYSTEM_CONFIG", systems)
+    monkeypatch.setattr(os, "geteuid", lambda: caller)
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **options: os.stat_result((*plain(path, **options)[:4], owner, owner, 0, 0, 0, 0)),
+    )
+    assert find_config(None, {"XDG_CONFIG_HOME": str(tmp_path)}) == {"own": own, "system": systems}[found]

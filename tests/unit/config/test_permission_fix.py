@@ -72,3 +72,23 @@ def test_fix_for_an_own_file_is_one_chmod(tmp_path: Path) -> None:
     fix = permission_fix(key, private=True)
     assert isinstance(fix, Command)
     assert str(for_reader(fix, Reader(lacks_root=True))) == f"chmod 600 '{key}'"
+
+
+@pytest.mark.parametrize(
+    ("taken", "copy"),
+    [
+        (set(), "k.key"),
+        ({"k.key"}, "k-2.key"),
+        ({"k.key", "k-2.key"}, "k-3.key"),
+    ],
+)
+def test_copy_replaces_no_file(
+    taken: set[str], copy: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = "/etc/dify-job/credentials"
+    monkeypatch.setattr(
+        os.path, "lexists", lambda path: str(path) in {f"{directory}/{name}" for name in taken}
+    )
+    key = home / "k.key"
+    key.write_text("app-x")
+    assert f"install -D -m 600 {key} {directory}/{copy}" in permission_fix(key, private=True)

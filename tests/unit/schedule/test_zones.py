@@ -39,3 +39,8 @@ def test_machine_without_zone_data_uses_utc(
 def test_missing_zone_is_reported() -> None:
     with pytest.raises(ValueError, match="'Europe/Nowhere', a time zone that this machine does not have"):
         FIELDS["timezone"]("Europe/Nowhere")
+
+
+def test_loop_of_links_is_no_zone(tmp_path: Path) -> None:
+    (tmp_path / "localtime").symlink_to("localtime")
+    assert zones.local_name(tmp_path / "localtime") == "UTC"
