@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -58,8 +59,31 @@ def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
     path = place / error.filename if isinstance(error.filename, str) else place
     for each in (path, *path.parents):
         if os.path.lexists(each) and (each == path or not each.is_dir()):
-            return Command(("mv", str(each), f"{each}.old"))
+            is_directory = each != path or (error.errno == errno.EEXIST and error.filename != path.name)
+            return _removal_hint(each, otherwise, is_directory=is_directory)
     return otherwise
+
+
+def _removal_hint(obstacle: Path, otherwise: str, *, is_directory: bool) -> str:
+    """Return how to make room; `otherwise` for a device, or a file that the caller cannot move.
+
+    Args:
+        obstacle: What is in the way.
+        otherwise: The hint if nothing can be done about it.
+        is_directory: dify-job needs a directory at this path.
+    """
+    mode = obstacle.lstat().st_mode
+    if is_directory and stat.S_ISLNK(mode) and not obstacle.exists():
+        return msg(
+            "{link} is a symbolic link to {target}, which does not exist: mount its file system, or create "
+            "it: {command}",
+            link=obstacle,
+            target=obstacle.readlink(),
+            command=Command(("mkdir", "-p", os.path.realpath(obstacle))),
+        )
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or not os.access(obstacle.parent, os.W_OK):
+        return otherwise
+    return Command(("mv", str(obstacle), f"{obstacle}.old"))
 
 
 def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:

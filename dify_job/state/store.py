@@ -303,7 +303,18 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
         directory: The state directory.
         error: The error of the write.
     """
-    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(directories.SYSTEM_BASE)
+    if directory.is_relative_to(directories.SYSTEM_BASE) and error.errno in (errno.EACCES, errno.EPERM):
+        otherwise = msg(
+            "the directory belongs to a system job: run the command with sudo, or as the job's user"
+        )
+    elif directory.parent == directories.base_of(system=False) and not directories.is_pinned(directory.name):
+        otherwise = msg(
+            "give yourself write access to {directory}, or set the environment variable XDG_STATE_HOME to a "
+            "directory that you can write to",
+            directory=directory,
+        )
+    else:
+        otherwise = msg("give yourself write access to {directory}", directory=directory)
     return JobError(
         Outcome.CANNOT_WRITE,
         msg(
@@ -311,11 +322,5 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
             directory=directory,
             reason=error.strerror,
         ),
-        obstacle_hint(
-            error,
-            directory,
-            msg("the directory belongs to a system job: run the command with sudo, or as the job's user")
-            if others
-            else msg("give yourself write access to {directory}", directory=directory),
-        ),
+        obstacle_hint(error, directory, otherwise),
     )
