@@ -18,11 +18,13 @@ from ..messages.problem import Problem, command
 from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
 from ..system.managed_files import is_missing
+from ..system.user import data_home
 from .context import HostContext
 from .finding import fail, location_of, ok, warn
 from .user_access import is_hidden_from_caller, untrusted_reason
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests uses the first one that is set
+_IMPORT_VARIABLES = {"PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_LIBRARY_PATH", "LD_PRELOAD"}
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
 
@@ -42,7 +44,8 @@ def missing_module(context: HostContext, module: str) -> bool:
 
 @cache
 def _cannot_import(python: Path, module: str) -> bool:
-    return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
+    done = subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0, bare=True)
+    return done.code == 1
 
 
 def check_program(context: HostContext) -> Problem | None:
@@ -68,9 +71,12 @@ def check_program(context: HostContext) -> Problem | None:
 
 
 def check_interpreter(context: HostContext) -> Problem | None:
-    """Check that the interpreter has dify-job."""
+    """Check that the interpreter has dify-job, without the variables and the directory of this shell.
+
+    Of a job that is about to be installed, the interpreter is this one, and is started only if they matter.
+    """
     python = context.python
-    if python is None:
+    if python is None or (context.prepared is not None and not _import_depends_on_shell()):
         return None
     if is_hidden_from_caller(context, python):
         again = command("dify-job", "doctor", context.job.name, needs_root=True)
@@ -95,6 +101,8 @@ def check_interpreter(context: HostContext) -> Problem | None:
         return warn(why, command("dify-job", "doctor", context.job.name))
     if done.code != 0:
         error = done.complaint[-200:] or done.code
+        if python == Path(sys.executable):
+            return _check_shell_of_import(context, error)
         return fail(
             msg(
                 "the Python environment of {python} does not contain dify-job: {reason}",
@@ -115,6 +123,35 @@ def check_interpreter(context: HostContext) -> Problem | None:
     )
 
 
+def _import_depends_on_shell() -> bool:
+    """Return whether this process may have found dify-job only with variables or the working directory."""
+    return bool(_IMPORT_VARIABLES & os.environ.keys()) or sys.path[:1] == [str(Path(__file__).parents[2])]
+
+
+def _check_shell_of_import(context: HostContext, error: object) -> Problem | None:
+    """Return the problem of an interpreter that finds dify-job only in this shell.
+
+    None if the service manager, too, sets such a variable.
+    """
+    service = unit_names(context.job.name)[0]
+    names = set[str]() if context.by_cron else context.scheduler.manager.variables(service)
+    if names is None or names & _IMPORT_VARIABLES:
+        return None
+    place = Path("/opt") if context.system else data_home()
+    return fail(
+        msg(
+            "the job cannot start, because {python} does not find dify-job without the variables and the "
+            "working directory of this shell: {reason}",
+            python=sys.executable,
+            reason=error,
+        ),
+        msg(
+            "install dify-job in a virtual environment, and install the job with its dify-job: {command}",
+            command=command("python3", "-m", "venv", str(place / "dify-job"), needs_root=context.system),
+        ),
+    )
+
+
 def _install_again(context: HostContext) -> str:
     again = context.command("install", context.job.name)
     return msg(
@@ -125,7 +162,7 @@ def _install_again(context: HostContext) -> str:
 @cache
 def _run_version(python: Path) -> subprocesses.Completed:
     """Run the interpreter's `dify_job --version`, once for all jobs."""
-    return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
+    return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0, bare=True)
 
 
 def check_bytecode(context: HostContext) -> Problem | None:

@@ -151,7 +151,7 @@ CHECKS = (
     _installed("enabled", check_enabled, after=("units", "backend")),
     _installed("environment", check_environment),
     _installed("interpreter", check_program, Needs.INSTALLED, overview=True),
-    _installed("interpreter", check_interpreter),
+    Check("interpreter", check_interpreter, after=("units",), blocking=True),
     Check("reach", check_user_access, after=("units", "interpreter"), blocking=True),
     _installed("bytecode", check_bytecode, after=("units", "interpreter")),
     _installed("linger", check_linger),

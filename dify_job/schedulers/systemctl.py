@@ -176,7 +176,11 @@ class Manager:
         return _unit_paths[manager]
 
     def variables(self, unit: str) -> set[str] | None:
-        """Return the names of a service's variables; None if they come from files, or without an answer."""
+        """Return the names of a service's variables, of its manager's too.
+
+        Returns:
+            None if they come from files, or without an answer.
+        """
         if self.no_answer:
             return None
         shown = self._run(
@@ -185,10 +189,12 @@ class Manager:
         shown_values = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
         if shown.code != 0 or shown_values.get("EnvironmentFiles"):
             return None
+        inherited = self._run("show-environment", limit=_ANSWER_TIMEOUT).text.splitlines()
         try:
-            return {pair.partition("=")[0] for pair in shlex.split(shown_values.get("Environment", ""))}
+            own = shlex.split(shown_values.get("Environment", ""))
         except ValueError:  # values with control characters have bash quoting
             return None
+        return {pair.partition("=")[0] for pair in (*own, *inherited)}
 
     def reload(self) -> None:
         """Reload all units."""

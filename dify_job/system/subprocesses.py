@@ -58,6 +58,7 @@ def run(
     *,
     limit: float = 60.0,
     environ: Mapping[str, str] | None = None,
+    bare: bool = False,
     stdin: bytes = b"",
 ) -> Completed:
     """Run a program to its end.
@@ -66,6 +67,7 @@ def run(
         argv: The program, which is looked up on PATH, and its arguments.
         limit: Seconds after which it is killed.
         environ: Variables added to this process's environment.
+        bare: Start without this process's environment, as a unit or cron does.
         stdin: The input.
 
     Returns:
@@ -78,7 +80,7 @@ def run(
             capture_output=True,
             timeout=limit,
             check=False,
-            env={**os.environ, **_PLAIN, **(environ or {})},
+            env={**({} if bare else os.environ), **_PLAIN, **(environ or {})},
         )
     except FileNotFoundError:
         return Completed(127, b"", f"{argv[0]} is not installed".encode(), answered=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import dify_job
 from dify_job.checks.user_access import denied_access
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
@@ -388,4 +389,23 @@ def test_root_does_not_install_files_that_others_can_change(fault: str, home: Ho
     done = home("install", "--user")
     assert done.code == 78
     assert "root does not use the configuration file " in done.stderr
+    assert not home.manager.units.exists()
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+def test_interpreter_that_needs_variables_of_the_shell_is_rejected(
+    backend: str, home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    python = tmp_path_factory.mktemp("venv") / "bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
+    places = [
+        str(Path(dify_job.__file__).parents[1]),
+        *(path for path in sys.path if "site-packages" in path),
+    ]
+    command = [str(python), *home.command[1:], "install", "--user", "--backend", backend]
+    env = home.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    done = subprocess.run(command, env=env, cwd=home.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 78, done.stderr
+    assert f"{python} does not find dify-job without the variables" in done.stderr
+    assert not home.table.exists()
     assert not home.manager.units.exists()

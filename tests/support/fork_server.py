@@ -320,6 +320,7 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
             os.umask(order["umask"])
         os.environ.clear()
         os.environ.update(order["env"])
+        sys.path.append(sys.path.pop(0))  # a command of a console script has no working directory there
         time.tzset()
         for where, value in order.get("patches", {}).items():
             module, _, name = where.partition(":")
