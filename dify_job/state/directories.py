@@ -82,12 +82,16 @@ def pin(job: str) -> None:
     real = next((place for place in (own, *others) if place.is_dir()), own)
     make_base(real.parent)
     real.mkdir(mode=0o700, exist_ok=True)
-    (real / _PINNED).touch()
+    (real / _PINNED).touch(mode=0o600)
+    account = user.account_home()
     for place in (own, *others):
         if not os.path.lexists(place):
-            with contextlib.suppress(OSError):  # an account's home may not exist
+            try:
                 make_base(place.parent)
                 place.symlink_to(real)
+            except OSError:  # a variable of this shell, or an account without a home
+                if account is not None and account.is_dir() and place.is_relative_to(account):
+                    raise
 
 
 def is_pinned(job: str) -> bool:
@@ -112,7 +116,7 @@ def directories_of(job: str, base: Path) -> list[Path]:
     """
     bases = [base] if base == SYSTEM_BASE or os.geteuid() == 0 else [base, *_plain_bases()]
     found = [path for one in bases for path in (one / job, private_of(one) / job)]
-    targets = [path.resolve() for path in found if path.is_symlink() and path.is_dir()]
+    targets = [user.resolved(path) for path in found if path.is_symlink() and path.is_dir()]
     return list(dict.fromkeys([*found, *targets]))
 
 

@@ -89,3 +89,18 @@ def test_failed_uninstall_leaves_the_state_of_the_job_pinned(monkeypatch: pytest
     assert directories.is_pinned("daily")
     execute(plan, Path("/"))
     assert not directories.is_pinned("daily")
+
+
+def test_home_in_which_the_state_cannot_be_pinned_fails_the_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A scheduled run has no XDG_STATE_HOME, and would find no state."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+    monkeypatch.setattr(user, "account_home", lambda: Path("/dev/null/nowhere"))
+    directories.pin("daily")  # of an account without a home, which may be that of a service manager
+    monkeypatch.setattr(user, "account_home", lambda: home)
+    (home / ".local/state/dify-job/daily").unlink()
+    (home / ".local/state/dify-job").rmdir()
+    (home / ".local/state/dify-job").touch()
+    with pytest.raises(FileExistsError):
+        directories.pin("weekly")
