@@ -37,6 +37,7 @@ _NAMED_CHECKS = {"nonempty": Expectation(nonempty=True), "present": Expectation(
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
 _LOOPBACK = r"localhost|127(\.\d{1,3}){3}|(0\.){3}0|::1?"
+_HOST = r"(?=.{1,254}$)[^.*]{1,63}(\.[^.*]{1,63})*\.?"  # labels of DNS (RFC 1035, section 2.3.4)
 _UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
 _USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd allows 31 characters
 _HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
@@ -179,7 +180,8 @@ def base_url(value: Any) -> str:
 def _http_address(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        good = parts.scheme in ("http", "https") and re.fullmatch(_HOST, host) and parts.port != 0
     except ValueError:
         return None
     return parts if good else None

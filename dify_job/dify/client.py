@@ -174,9 +174,14 @@ class DifyClient:
         """GET run detail."""
         return self.get(f"/workflows/run/{quote(run_id, safe='')}")
 
-    def logs(self, user: str) -> PendingCall:
-        """GET the log rows of one end user (servers filter from 1.5.0 on)."""
-        query = urlencode({"created_by_end_user_session_id": user, "limit": 20})
+    def logs(self, user: str, page: int = 1) -> PendingCall:
+        """GET a page with log rows of one end user (servers filter from 1.5.0 on).
+
+        Args:
+            user: The end user.
+            page: The number of the page, from 1.
+        """
+        query = urlencode({"created_by_end_user_session_id": user, "page": page, "limit": 100})
         return self.get(f"/workflows/logs?{query}")
 
     def join(self, run_id: str, user: str) -> PendingCall:
@@ -235,7 +240,7 @@ class DifyClient:
         read_timeout: float | None,
     ) -> Iterator[CallEvent]:
         with transport.session(call.tracker, self._key) as session:
-            response = self._send(session, method, self._base_url + path, body, headers, read_timeout)
+            response = self._send(call, session, method, self._base_url + path, body, headers, read_timeout)
             call.last_byte = time.monotonic()
             with response:
                 if 200 <= response.status_code < 300:
@@ -246,6 +251,7 @@ class DifyClient:
 
     def _send(
         self,
+        call: PendingCall,
         session: requests.Session,
         method: str,
         url: str,
@@ -265,11 +271,12 @@ class DifyClient:
                 data=body,
                 headers={**self._headers, **headers},
             )
-            target = urljoin(url, response.headers.get("Location", ""))
-            if response.status_code not in followed or _origin(target) != _origin(url):
+            target = _redirect_target(response, url) if response.status_code in followed else None
+            if target is None:
                 return response
             response.close()
             session.close()  # the next call gets a new connection, because the server may close this one
+            call.tracker.connected = False  # the redirect proves that this request started nothing
             url = target
         return response
 
@@ -329,6 +336,16 @@ def _body(chunks: Iterable[bytes]) -> bytes:
 
 def _is_declared_stream(response: requests.Response) -> bool:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _redirect_target(response: requests.Response, url: str) -> str | None:
+    """Return the address to which a server redirects from `url`; None for another origin or no address."""
+    location = response.headers.get("Location")
+    try:
+        target = urljoin(url, location)
+        return target if location and _origin(target) == _origin(url) else None
+    except ValueError:
+        return None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -30,12 +30,16 @@ _DIGITS = re.compile(r"[0-9]{1,6}")
 _MAX_NUMBER = 1e18  # of seconds, tokens or steps; Python parses 1e999 as infinite
 # Envoy answers 408 after its idle timeout; 499 is nginx's for a call that was given up.
 _MAY_BE_PASSED_ON = frozenset({408, 499})
-# A 503 of Envoy, which names the reason, and of Varnish; other proxies give it before they pass a request on.
+# A 503 of Envoy, which names the reason, and of Varnish, Fastly, Heroku, Azure Front Door and Cloud Run; most
+# proxies give it before they pass a request on.
 _PASSED_ON = re.compile(
     rb"disconnect/reset before headers"
-    rb"(?!.*(?:connection failure|connection timeout|overflow|refused stream|overload))|Backend fetch failed",
+    rb"(?!.*(?:connection failure|connection timeout|overflow|refused stream|overload))|Backend fetch failed"
+    rb"|first byte timeout|between bytes timeout|backend (?:read|write) error|herokucdn\.com/error-pages"
+    rb"|Our services aren't available right now|HTTP response was malformed or connection to the instance",
     re.DOTALL,
 )
+_PASSED_ON_HEADER = "Apigw-Requestid"  # AWS API Gateway answers 503 after its integration timeout of 30 s
 _MAX_PAGE = 4096  # bytes of a proxy's page that are searched
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; a line that begins otherwise is decoded like any event.
@@ -128,6 +132,18 @@ class WorkflowRun(NamedTuple):
         return self._replace(run_id=self.run_id or run_id, task_id=self.task_id or task_id)
 
 
+class LogPage(NamedTuple):
+    """A page of the server's list of runs.
+
+    Attributes:
+        runs: The runs of one end user, newest first, without outputs.
+        incomplete: The page has runs of other users, and the next page may have those of the user.
+    """
+
+    runs: tuple[WorkflowRun, ...]
+    incomplete: bool = False
+
+
 class RunNotFound:
     """Dify itself reports that the run does not exist."""
 
@@ -144,7 +160,7 @@ class ApiError(NamedTuple):
         url: The requested address, if it helps.
         version: The version of the server, if it is known.
         in_stream: The error was an event, or an answer with status 200.
-        passed_on: A proxy reports that it forwarded the request to Dify and lost the answer.
+        passed_on: A proxy may have forwarded the request to Dify and lost the answer.
     """
 
     status: int
@@ -236,7 +252,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
         node_id=_text(data.get("node_id")) or "",
         node_type=_text(data.get("node_type")) or "",
         node_status=_text(data.get("status")),
-        node_error=_text(data.get("error")),
+        node_error=_as_text(data.get("error")),
         tokens=_tokens(data),
     )
 
@@ -290,23 +306,26 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
     return RunNotFound() if found["id"] is None and found["status"] is None else _run(found)
 
 
-def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
+def read_logs(body: bytes, user: str) -> LogPage | None:
     """Read a page of /workflows/logs.
 
     Args:
-        body: The page. Before 1.5.0, it has the runs of all users.
+        body: The page. Before 1.5.0, it has the runs of all users, and of accounts.
         user: The end user of the runs.
 
     Returns:
-        The runs, newest first, without outputs; None if the body is no such page.
+        The page; None if the body is no such page.
     """
-    rows = (json_object(body) or {}).get("data")
+    page = json_object(body) or {}
+    rows = page.get("data")
     if not isinstance(rows, list):
         return None
-    runs = [
-        row.get("workflow_run") for row in rows if isinstance(row, dict) and _user_of(row) in (None, user)
-    ]
-    return tuple(_run(run) for run in runs if isinstance(run, dict) and _identifier(run.get("id")))
+    own = [row for row in rows if isinstance(row, dict) and _is_of(row, user)]
+    runs = [run for row in own if isinstance(run := row.get("workflow_run"), dict)]
+    return LogPage(
+        tuple(_run(run) for run in runs if _identifier(run.get("id"))),
+        incomplete=page.get("has_more") is True and len(own) < len(rows),
+    )
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
@@ -325,7 +344,9 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = 
         retry_after=headers.get("Retry-After"),
         url=url,
         version=version_of(headers),
-        passed_on=status in _MAY_BE_PASSED_ON or _PASSED_ON.search(body[:_MAX_PAGE]) is not None,
+        passed_on=status in _MAY_BE_PASSED_ON
+        or _PASSED_ON_HEADER in headers
+        or _PASSED_ON.search(body[:_MAX_PAGE]) is not None,
     )
 
 
@@ -339,7 +360,7 @@ def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
 def _error_event(data: Mapping[str, Any]) -> ApiError:
     message = data.get("message")
     params = data.get("params")
-    text = message if isinstance(message, str) else dumps(message) if message else ""
+    text = _as_text(message) or ""
     if isinstance(params, str) and params:
         text = f"{text} ({params})"
     details = data.get("details")
@@ -353,9 +374,12 @@ def _is_empty(creator: Any) -> bool:
     return not creator or (isinstance(creator, dict) and not any(creator.values()))
 
 
-def _user_of(row: Mapping[str, Any]) -> str | None:
-    user = row.get("created_by_end_user")
-    return _text(user.get("session_id")) if isinstance(user, dict) else None
+def _is_of(row: Mapping[str, Any], user: str) -> bool:
+    """Return True for a row of an end user; the row of an account has none (null)."""
+    if "created_by_end_user" not in row:
+        return True
+    creator = row["created_by_end_user"]
+    return isinstance(creator, dict) and creator.get("session_id") == user
 
 
 def _run(data: Mapping[str, Any]) -> WorkflowRun:
@@ -364,7 +388,7 @@ def _run(data: Mapping[str, Any]) -> WorkflowRun:
         workflow_id=_text(data.get("workflow_id")),
         status=_text(data.get("status")),
         outputs=_outputs(data.get("outputs")),
-        error=_text(data.get("error")),
+        error=_as_text(data.get("error")),
         elapsed_time=_number(data.get("elapsed_time")),
         total_tokens=_whole(data.get("total_tokens")),
         total_steps=_whole(data.get("total_steps")),
@@ -397,6 +421,11 @@ def _tokens(data: Mapping[str, Any]) -> int:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a message; one that is no text is formatted as JSON."""
+    return dumps(value) if value and not isinstance(value, str) else _text(value)
 
 
 def _identifier(value: Any) -> str | None:

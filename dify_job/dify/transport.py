@@ -88,6 +88,11 @@ class ConnectionTracker:
         if self._shut:
             self.shut_down()
 
+    @property
+    def age(self) -> float:
+        """Seconds since the connection was established; 0 before."""
+        return time.monotonic() - self.since if self.connected else 0.0
+
     def shut_down(self) -> None:
         """Close the connection while another thread reads from it."""
         self._shut = True
@@ -173,6 +178,13 @@ class _Auth(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """A session that reads neither the body nor the target of a redirect, even if it follows none."""
+
+    def get_redirect_target(self, _resp: requests.Response) -> None:
+        return None
+
+
 def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
     """Return a session for one call on a new connection.
 
@@ -183,7 +195,7 @@ def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
         tracker: The tracker of the connection.
         key: The app's API key; None if it must not be sent.
     """
-    made = requests.Session()
+    made = _Session()
     adapter = _Adapter(tracker)
     made.mount("http://", adapter)
     made.mount("https://", adapter)
@@ -348,6 +360,7 @@ _CERTIFICATE_CAUSES = {
 _DESCRIPTIONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, msg("the host name cannot be resolved")),
     (ConnectionRefusedError, msg("the server refused the connection")),
+    (UnicodeError, msg("the host name is not valid")),
     (http.client.RemoteDisconnected, msg("the server closed the connection without an answer")),
     (ConnectionResetError, msg("the server reset the connection")),
     (http.client.IncompleteRead, msg("the answer of the server was cut off")),
@@ -368,6 +381,7 @@ _DESCRIPTIONS: tuple[tuple[type[BaseException], str], ...] = (
         requests.exceptions.InvalidProxyURL,
         msg("the address of the proxy in the environment variables is malformed"),
     ),
+    (requests.exceptions.InvalidURL, msg("the address is not valid")),
     (ValueError, msg("the server's response is not valid HTTP")),
 )
 

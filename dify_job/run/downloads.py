@@ -163,7 +163,7 @@ def files_in(value: Any) -> Iterator[ReturnedFile]:
             size = value.get("size")
             name = value.get("filename")
             yield ReturnedFile(
-                name if isinstance(name, str) and name else unquote(PurePosixPath(urlsplit(url).path).name),
+                name if isinstance(name, str) and name else _last_part(url),
                 url,
                 size if isinstance(size, int) and size >= 0 else None,
             )
@@ -172,6 +172,13 @@ def files_in(value: Any) -> Iterator[ReturnedFile]:
     if isinstance(value, list):
         for inner in value:
             yield from files_in(inner)
+
+
+def _last_part(url: str) -> str:
+    try:
+        return unquote(PurePosixPath(urlsplit(url).path).name)
+    except ValueError:  # `_save` reports it
+        return ""
 
 
 def safe_name(name: str) -> str:

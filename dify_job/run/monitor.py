@@ -113,7 +113,9 @@ class RunMonitor:
     # Timers
 
     def _next_timer(self) -> float:
-        until = self._stop.until if self._stop is not None else self._options.deadline
+        until = self._options.deadline
+        if self._stop is not None:
+            until = min(self._stop.until, self._stop.again_at)
         return min(self._poller.poll_at, self._settled_at, until, self._idle_at())
 
     def _idle_at(self) -> float:
@@ -131,6 +133,8 @@ class RunMonitor:
         if self._stop is not None:
             if now >= self._stop.until:
                 return self._leave(self._stop)
+            if now >= self._stop.again_at and self._task_id is not None:
+                self._stop.send(self._dify, self._task_id, self._options.user)
         elif now >= self._options.deadline:
             return self._begin_stop(None)
         elif now >= self._idle_at():
@@ -194,8 +198,12 @@ class RunMonitor:
             return self._on_lost(why)
         if event.error is not None:
             error = event.error._replace(version=self._poller.version)
-            if self._run_id is None:
-                return decide(error, self._options)
+            outcome = decide(error, self._options)
+            may_have_begun = self._run_id is not None or (
+                outcome.next is Next.RETRY and (self._task_id is not None or self._nodes.seen)
+            )
+            if not may_have_begun:
+                return outcome
             self._reported = error
             return self._on_lost(
                 msg("Dify reported an error in the stream: {said}", said=error.message or error.code)
@@ -206,6 +214,8 @@ class RunMonitor:
         self._poller.learn_version(models.version_of(reply.headers))
         if not 200 <= reply.status < 300:
             error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
+            if self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection:
+                error = error._replace(passed_on=True)
             outcome = decide(error, self._options)
             return self._on_lost(outcome.why) if outcome.next is Next.SEARCH else outcome
         match models.read_answer(reply.body):
@@ -348,6 +358,7 @@ class _Stop:
         accepted: The server answered with success, which proves nothing (`stop-unknown-task`).
         call: The stop request, once it is sent.
         until: Monotonic time limit for a confirmation.
+        again_at: Monotonic time at which a lost stop request is repeated, which is safe.
     """
 
     def __init__(self, cancel: Cancel | None, options: CallOptions, *, known_running: bool) -> None:
@@ -365,20 +376,26 @@ class _Stop:
         self.accepted = False
         self.call: PendingCall | None = None
         self.until = time.monotonic() + options.limits.first_ids
+        self.again_at = float("inf")
 
     def send(self, dify: DifyClient, task_id: str, user: str) -> None:
-        self._problem = msg("the server did not answer")
+        if self.call is None:
+            self._problem = msg("the server did not answer")
+            self.until = time.monotonic() + self._options.limits.stop_confirmation
         self.call = dify.stop(task_id, user)
-        self.until = time.monotonic() + self._options.limits.stop_confirmation
+        self.again_at = float("inf")
 
     def on_answer(self, event: CallEvent) -> None:
         match event:
-            case Reply(status=status) if 200 <= status < 300:
-                self.accepted = True
-            case Reply(status=status):
+            case Reply(status=status, body=body):
+                said = models.json_object(body)  # None for a proxy's page
+                if 200 <= status < 300 and said is not None and said.get("result", "success") == "success":
+                    self.accepted = True
+                    return
                 self._problem = msg("HTTP {status}", status=status)
             case ConnectionLost(reason=reason):
                 self._problem = reason
+        self.again_at = time.monotonic() + self._options.limits.stop_poll
 
     def confirmed(self, run: WorkflowRun) -> RunOutcome:
         """Return the outcome of a confirmed stop."""

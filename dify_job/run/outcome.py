@@ -19,8 +19,10 @@ from ..messages.problem import command
 from ..messages.sanitize import one_line
 from .call_options import CallOptions
 
-# From 0.14.2 on, the app's limit is a 400 like wrong inputs, with another message (dify#11955).
+# From 0.14.2 on, the app's limit is a 400 like wrong inputs, with another message (dify#11955). Messages of
+# model providers contain the same words.
 _BUSY = "Too many requests"
+_BUSY_CODES = frozenset({"invalid_param", "too_many_requests", ""})
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
 # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
@@ -322,7 +324,8 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
 def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
     """Decide by code and message, which HTTP answers and `error` events share; None if undecided."""
     said = error.message.strip() or error.code or f"HTTP {error.status}"
-    if _BUSY in error.message or error.code == "too_many_requests":
+    limited = error.message.startswith(_BUSY) and error.code in _BUSY_CODES
+    if limited or error.code == "too_many_requests":
         return _busy(error, said, streaming=options.streaming)
     if _NOT_PUBLISHED in error.message or error.code == "app_unavailable":
         hint = msg("open the app in Dify, and choose Publish")
@@ -457,7 +460,7 @@ def _denied(error: ApiError) -> RunOutcome:
 
 
 def _not_dify(error: ApiError, said: str) -> RunOutcome:
-    if 300 <= error.status < 400:
+    if error.status in (301, 302, 303, 307, 308):
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(

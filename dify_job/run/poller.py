@@ -7,12 +7,13 @@ from typing import NamedTuple
 from ..dify import models
 from ..dify.client import CallEvent, ConnectionLost, DifyClient, PendingCall, Reply
 from ..dify.event_queue import EventQueue
-from ..dify.models import ApiError, RunNotFound, WorkflowRun
+from ..dify.models import ApiError, LogPage, RunNotFound, WorkflowRun
 from ..messages.message import msg
 from .call_options import CallOptions
 from .outcome import RunOutcome, unknown
 
 _LOG_ROWS_AT_START = (1, 10)
+_LOG_PAGES = 10  # of a log without a filter, which can be very long
 _RUNS_QUEUE_SINCE = (1, 13)  # from this version on, a queued run has neither a log row nor run detail
 
 
@@ -33,6 +34,7 @@ class RunPoller:
         call: The poll in progress.
         version: The version of the server, once it is known.
         run_id: The run id; None while the log is searched.
+        incomplete: The log is longer than the pages that were read, so its end can contain the run.
         denied: Dify's own rejection of the last poll: of the key, the app or its API.
     """
 
@@ -51,7 +53,9 @@ class RunPoller:
         self._unreadable = ""
         self._searching = False
         self._patient = False
+        self._page = 1
         self.run_id = run_id
+        self.incomplete = False
         self.version: tuple[int, int] | None = None
         self.call: PendingCall | None = None
         self.denied: ApiError | None = None
@@ -95,7 +99,7 @@ class RunPoller:
     @property
     def empty_log_is_proof(self) -> bool:
         """True if the log has a row for each run that began some seconds ago."""
-        return not self.logs_only_ended_runs and not self.run_may_queue
+        return not (self.logs_only_ended_runs or self.run_may_queue or self.incomplete)
 
     @property
     def searchable(self) -> bool:
@@ -172,7 +176,7 @@ class RunPoller:
         if self.run_id is not None:
             self.call = self._dify.detail(self.run_id)
         elif self._options.searchable:
-            self.call = self._dify.logs(self._options.user)
+            self.call = self._dify.logs(self._options.user, self._page)
 
     def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer:
         """Poll until the server reports the run; a log row leads to its run detail.
@@ -192,6 +196,8 @@ class RunPoller:
             if isinstance(found, WorkflowRun) and self.run_id is None and found.run_id is not None:
                 self.learn_run_id(found.run_id)
                 continue
+            if isinstance(found, RunNotFound) and absent_is_final and self.incomplete:
+                return Unreadable(msg("the list of runs on the server is too long to be searched"))
             absent = isinstance(found, RunNotFound) and not absent_is_final and self.empty_log_is_proof
             final = not (absent or isinstance(found, Unreadable)) or self.denied is not None
             if final or not self.searchable:
@@ -233,6 +239,8 @@ class RunPoller:
         found = RunNotFound() if self._is_without_logs(error) else self._read(event)
         if found is None:
             return self._miss(f"HTTP {event.status}")
+        if isinstance(found, Unreadable):
+            return self._miss(found.reason)
         if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
             # A cache between dify-job and the server can send it.
             return self._miss(msg("the server's answer is about another run"))
@@ -250,14 +258,22 @@ class RunPoller:
     def _is_without_logs(self, error: ApiError) -> bool:
         return self.run_id is None and error.status == 404 and error.from_dify
 
-    def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | None:
+    def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | Unreadable | None:
         if self.run_id is not None:
             return models.read_detail(reply.status, reply.body)
-        rows = models.read_logs(reply.body, self._options.user)
-        if rows:
+        page = models.read_logs(reply.body, self._options.user)
+        return None if page is None else self._found_in(page)
+
+    def _found_in(self, page: LogPage) -> WorkflowRun | RunNotFound | Unreadable:
+        """Return the run, or go on with the next page of a log without a filter."""
+        self.incomplete = page.incomplete and not page.runs
+        if page.runs or (self.incomplete and self._page < _LOG_PAGES):
             self.poll_at = time.monotonic()
-            return rows[0]
-        return None if rows is None else RunNotFound()
+        if self.incomplete and self._page < _LOG_PAGES:
+            self._page += 1
+            return Unreadable(msg("the list of runs on the server has more pages"))
+        self._page = 1
+        return page.runs[0] if page.runs else RunNotFound()
 
     def _miss(self, reason: str) -> Unreadable:
         self._unreadable = reason

@@ -15,7 +15,16 @@ from tests.support.command import APPS, KEY, SHORT_WAITS, Command
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.scripted_server import RawResponse, ScriptedServer, answer
+from tests.support.scripted_server import RUN_ID as SCRIPTED_RUN_ID
+from tests.support.scripted_server import (
+    STARTED,
+    RawResponse,
+    ScriptedServer,
+    answer,
+    finished,
+    run_of,
+    stream,
+)
 
 USER = "dify-job-default-dify-job-daily-29384720"
 RUN_ID = "dify-job-daily-29384720"
@@ -144,6 +153,40 @@ def test_unreadable_log_prevents_a_start(dify_job: Command, reply: RawResponse, 
         done = dify_job("run", env=env)
     assert done.code == code, done.stderr
     assert server.count("post") == 0
+
+
+def page_of(user: str, *, more: bool) -> RawResponse:
+    run = {"id": SCRIPTED_RUN_ID, "status": "succeeded"}
+    row = {"id": "row", "created_by_end_user": {"session_id": user}, "workflow_run": run}
+    return answer(
+        200, {"page": 1, "limit": 100, "total": 1, "has_more": more, "data": [row]}, version="1.4.3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pages", "code", "posts"),
+    [
+        ([("other", True), ("another", True), (USER, False)], 0, 0),
+        ([("other", True), ("another", False)], 0, 1),
+        ([("other", True)], 69, 0),  # a log without an end
+    ],
+)
+def test_log_without_a_filter_is_read_to_its_end(
+    dify_job: Command, pages: list[tuple[str, bool]], code: int, posts: int
+) -> None:
+    # Servers before 1.5.0 return the runs of all users.
+    with ScriptedServer(
+        post=stream(STARTED, finished("succeeded")),
+        logs=[page_of(user, more=more) for user, more in pages],
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        dify_job.limits |= {"existing_run": 60.0}
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
+        done = dify_job("run", env=env)
+        numbers = [raw.split(b"page=")[1].split(b"&")[0] for kind, raw in server.seen if kind == "logs"]
+    assert (done.code, server.count("post")) == (code, posts), done.stderr
+    assert numbers == [b"%d" % number for number in range(1, len(numbers) + 1)]
+    assert len(numbers) == (10 if code else len(pages))
 
 
 def leave_in_flight(dify_job: Command, base_url: str) -> None:

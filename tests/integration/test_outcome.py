@@ -232,10 +232,11 @@ def test_503_of_dify_is_not_retried(run: Runs) -> None:
         assert (run(server).code, server.count("post")) == (69, 1)
 
 
-def test_log_rows_of_other_users_are_ignored(run: Runs) -> None:
+@pytest.mark.parametrize("creator", [{"session_id": "somebody-else"}, {"session_id": None}, {}, None, "me"])
+def test_log_rows_of_other_users_and_of_accounts_are_ignored(run: Runs, creator: object) -> None:
     """Servers before 1.5.0 ignore the filter and return every run of the app."""
     rows = logs("succeeded")
-    rows["data"][0]["created_by_end_user"] = {"session_id": "somebody-else"}
+    rows["data"][0]["created_by_end_user"] = creator
     with ScriptedServer(
         post=RawResponse(), logs=answer(200, rows), detail=answer(200, run_of("succeeded"))
     ) as server:

@@ -410,11 +410,11 @@ def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: FakeD
 )
 def test_url_that_is_not_http_is_not_fetched(dify_job: Command, dify: FakeDify, url: str) -> None:
     file = returned("a.txt", "text/plain", 1, url)
-    dify.apps[KEY] = App(KEY, outputs={"file": file})
+    dify.apps[KEY] = App(KEY, outputs={"file": file, "unnamed": file | {"filename": None}})
     configure_downloads(dify_job, dify)
     ran = dify_job("run")
     assert ran.code == 0
-    assert "was not saved" in ran.stderr
+    assert ran.stderr.count("was not saved") == 2
     assert saved(dify_job).keys() == {"result.json"}
 
 

@@ -4,6 +4,7 @@ Tests name the GitHub issues of langgenius/dify that report the response.
 """
 
 import json
+import socket
 import time
 from email.utils import formatdate
 from http.client import HTTPConnection
@@ -37,8 +38,12 @@ pytestmark = pytest.mark.usefixtures("short_waits")
 GATEWAY = b"<html><title>504 Gateway Time-out</title></html>"
 
 
+def env_of(server: ScriptedServer) -> dict[str, str]:
+    return {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+
+
 def run(dify_job: Command, server: ScriptedServer, *args: str) -> CommandResult:
-    return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+    return dify_job("run", *args, env=env_of(server))
 
 
 @pytest.mark.parametrize("status", [408, 499, 502, 504, 524])
@@ -68,6 +73,10 @@ _ENVOY = b"upstream connect error or disconnect/reset before headers. reset reas
         (_ENVOY[:-15], 1),
         (_ENVOY + b"protocol error", 1),
         (b"<title>503 Backend fetch failed</title>", 1),
+        (b"<title>503 first byte timeout</title>", 1),
+        (b'<iframe src="//www.herokucdn.com/error-pages/application-error.html">', 1),
+        (b"<h2>Our services aren't available right now</h2>", 1),
+        (b"either the HTTP response was malformed or connection to the instance had an error", 1),
         (_ENVOY + b"remote connection failure, transport failure reason: delayed connect error: 111", 2),
         (_ENVOY + b"overflow", 2),
         (b"no healthy upstream", 2),
@@ -78,6 +87,24 @@ def test_503_of_a_proxy_that_forwarded_the_request_is_not_retried(
 ) -> None:
     with ScriptedServer(
         post=[answer(503, page), stream(STARTED, finished("succeeded"))],
+        logs=answer(200, logs("running")),
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (0, posts)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause", "posts"), [({"apigw-requestid": "Abc="}, 0.0, 1), ({}, 1.0, 1), ({}, 0.0, 2)]
+)
+def test_503_that_may_be_a_timeout_of_a_gateway_is_not_retried(
+    dify_job: Command, headers: dict[str, str], pause: float, posts: int
+) -> None:
+    # AWS API Gateway: https://repost.aws/knowledge-center/api-gateway-500-error
+    dify_job.limits |= {"prompt_rejection": 0.5}
+    [(_, raw)] = answer(503, {"message": "Service Unavailable"}, headers).parts
+    with ScriptedServer(
+        post=[RawResponse(((pause, raw),)), stream(STARTED, finished("succeeded"))],
         logs=answer(200, logs("running")),
         detail=answer(200, run_of("succeeded")),
     ) as server:
@@ -203,6 +230,41 @@ def test_only_the_400_for_busy_is_retried(dify_job: Command) -> None:
     assert (ran.code, server.count("post")) == (65, 1)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "message", "expected"),
+    [
+        (400, "completion_request_error", "[openai] Rate Limit Error, Too many requests, slow down", 80),
+        (500, "internal_server_error", "plugin: 429 Too many requests", 74),
+        (400, "invalid_param", "the model said: Too many requests", 65),
+    ],
+)
+@pytest.mark.parametrize("in_stream", [False, True])
+def test_busy_model_provider_is_not_a_busy_server(
+    dify_job: Command, status: int, code: str, message: str, expected: int, in_stream: bool
+) -> None:
+    error = {"code": code, "message": message, "status": status}
+    end = stream(STARTED, finished("succeeded"))
+    first = (
+        stream(PING, {"event": "error", **error}, version="1.14.2") if in_stream else answer(status, error)
+    )
+    with ScriptedServer(post=[first, end]) as server:
+        ran = run(dify_job, server, "--timeout", "2s")
+    assert server.count("post") == 1
+    assert ran.code == (80 if in_stream and expected == 74 else expected), ran.stdout
+
+
+@pytest.mark.parametrize(("is_of_a_run", "code", "posts"), [(True, 74, 1), (False, 0, 2)])
+def test_busy_message_in_the_stream_of_a_run_is_not_retried(
+    dify_job: Command, is_of_a_run: bool, code: int, posts: int
+) -> None:
+    node = {"event": "node_started", "task_id": TASK_ID, "data": {"node_id": "a", "title": "Ask"}}
+    busy = {"event": "error", "code": "invalid_param", "message": "Too many requests. Please try again."}
+    first = stream(node if is_of_a_run else PING, busy)
+    with ScriptedServer(post=[first, stream(STARTED, finished("succeeded"))]) as server:
+        ran = run(dify_job, server, "--timeout", "2s")
+    assert (ran.code, server.count("post")) == (code, posts), ran.stdout
+
+
 def test_only_the_429_for_a_quota_is_not_retried(dify_job: Command) -> None:
     # dify#19355, and the error table of the documentation
     end = stream(STARTED, finished("succeeded"))
@@ -294,6 +356,26 @@ def test_acknowledged_stop_without_effect_is_reported(dify_job: Command) -> None
         assert ran.result["duration_s"] < 22
         assert server.bodies("stop")[0]["user"] == server.bodies("post")[0]["user"]
     assert in_flight.exists()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [answer(500, b""), answer(404, b"<html>"), answer(200, b"<html>log in"), RawResponse((), "reset")],
+)
+def test_stop_request_that_failed_is_repeated(dify_job: Command, failure: RawResponse) -> None:
+    dify_job.limits |= {"stop_poll": 0.1, "stop_confirmation": 10.0}
+    with ScriptedServer(
+        post=stream(STARTED, then="hold"),
+        stop=[failure, failure, answer(200, {"result": "success"})],
+        detail=answer(200, run_of("running")),
+    ) as server:
+        process = dify_job.start("run", "--timeout", "1s", env=env_of(server))
+        wait_until(lambda: server.count("stop") == 3)
+        server.say("detail", answer(200, run_of("stopped")))
+        out, _ = process.communicate()
+        assert process.wait() == 124, out
+        assert server.count("stop") == 3
+    assert "confirmed it" in json.loads(out)["message"]
 
 
 def test_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
@@ -408,16 +490,32 @@ def test_404_is_reported_with_the_requested_url(dify_job: Command, body: object,
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_redirect_is_not_followed(dify_job: Command, status: int) -> None:
-    with (
-        ScriptedServer(post=stream(STARTED, finished("succeeded"))) as elsewhere,
-        ScriptedServer(
-            post=answer(status, b"", {"Location": f"{elsewhere.base_url}/workflows/run"})
-        ) as server,
-    ):
-        ran = run(dify_job, server)
-        assert (ran.code, elsewhere.seen) == (76, [])
+@pytest.mark.parametrize("location", ["{elsewhere}/workflows/run", "http://[", "http://a:99999/v1", ""])
+def test_redirect_is_not_followed(dify_job: Command, status: int, location: str) -> None:
+    with ScriptedServer(post=stream(STARTED, finished("succeeded"))) as elsewhere:
+        target = location.format(elsewhere=elsewhere.base_url)
+        with ScriptedServer(post=answer(status, b"", {"Location": target})) as server:
+            ran = run(dify_job, server)
+        assert (ran.code, server.count("post"), elsewhere.seen) == (76, 1, [])
     assert "base_url" in ran.result["hint"]
+
+
+def test_location_of_an_answer_that_is_no_redirect_is_ignored(dify_job: Command) -> None:
+    (_, head), *events = stream(STARTED, finished("succeeded")).parts
+    head = head.replace(b"\r\n\r\n", b"\r\nLocation: http://[\r\n\r\n")
+    with ScriptedServer(post=RawResponse(((0.0, head), *events)), detail=NOT_FOUND) as server:
+        assert run(dify_job, server).code == 0
+
+
+def test_refused_connection_after_a_redirect_started_nothing(dify_job: Command) -> None:
+    class Restarting(ScriptedServer):
+        def serve(self, client: socket.socket, number: int) -> None:
+            self._listener.close()
+            super().serve(client, number)
+
+    with Restarting(post=answer(307, b"", {"Location": "/v1/workflows/run"})) as server:
+        ran = run(dify_job, server, "--timeout", "2s")
+    assert (ran.code, ran.result["outcome"]) == (69, "unreachable"), ran.stdout
 
 
 def test_queued_run_with_pings_is_awaited(dify_job: Command) -> None:

@@ -99,6 +99,17 @@ def test_nan_and_infinity_are_null() -> None:
     assert (run.outputs, run.total_tokens) == ({"a": None, "b": None}, None)
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [({"code": "x"}, '{"code": "x"}'), (["a"], '["a"]'), (5, "5"), ({}, None), (None, None)],
+)
+def test_error_that_is_no_text_is_reported_as_json(error: object, text: str | None) -> None:
+    body = json.dumps({"data": {"id": "r", "status": "failed", "error": error}}).encode()
+    run = models.read_answer(body)
+    assert isinstance(run, WorkflowRun)
+    assert run.error == text
+
+
 def test_only_a_404_of_dify_means_that_the_run_does_not_exist() -> None:
     nulls = b'{"id": null, "status": null}'
     own = b'{"code": "not_found", "message": "Workflow run not found.", "status": 404}'
