@@ -16,7 +16,7 @@ from ..messages.message import msg
 from ..messages.problem import Command
 from ..run.app_form import store_names
 from ..run.inputs import Templates
-from ..run.job_state import state_directory
+from ..run.state_directory import state_directory
 from ..schedulers import access
 from ..schedulers.backend import Backend
 from ..schedulers.detect import likely_backend, unit_config_path

@@ -10,7 +10,7 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..run.unit_result import latest_run, why_not_started
+from ..run.unit_records import latest_run, why_not_started
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.job_spec import unit_names
 from ..schedulers.model import InstalledJob

@@ -15,7 +15,7 @@ from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, run_as_json, state_of
-from ..run.job_state import elsewhere_note
+from ..run.state_directory import elsewhere_note
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord

@@ -18,7 +18,7 @@ from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.notifications import Notification, Notifier, is_notified_by_run, past_runs
-from ..run.unit_result import record_of
+from ..run.unit_records import record_of
 from ..schedulers.model import Scope
 from ..schedulers.systemctl import Manager
 from ..state.directories import directory_of

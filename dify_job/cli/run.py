@@ -26,11 +26,11 @@ from ..report import run_text
 from ..run import dry_run, engine, output
 from ..run.api import notify_of, run_workflow
 from ..run.call_options import RunLimits
-from ..run.job_state import state_directory
 from ..run.observers import Observers
 from ..run.outcome import cancelled
 from ..run.result import Result, job_error_of, log_result, not_started
 from ..run.run_spec import RunContext
+from ..run.state_directory import state_directory
 from ..state import history
 from ..system import lazy_import
 from . import logging_setup, schedule_guard

@@ -12,7 +12,7 @@ from ..messages.problem import command
 from ..report.status import HostStatus, host_status
 from ..report.status_text import status_lines
 from ..report.text import Terminal
-from ..run.job_state import elsewhere_note
+from ..run.state_directory import elsewhere_note
 from ..schedulers.detect import visible
 from .options import Globals, pass_globals, scope_options
 from .output import echo, echo_data, echo_err, echo_json, reader, terminal_of_stdout

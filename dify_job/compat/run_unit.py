@@ -15,7 +15,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..run.unit_result import record_of
+from ..run.unit_records import record_of
 from ..schedulers.detect import chosen_scope
 from ..schedulers.job_spec import unit_names
 from ..schedulers.model import Scope, Unit

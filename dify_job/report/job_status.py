@@ -15,7 +15,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..run.unit_result import latest_run
+from ..run.unit_records import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import Backend

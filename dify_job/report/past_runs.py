@@ -10,8 +10,8 @@ from typing import Any
 
 from ..config.model import Config
 from ..exit_codes import Outcome
-from ..run.job_state import state_directory
-from ..run.unit_result import with_unit_result
+from ..run.state_directory import state_directory
+from ..run.unit_records import with_unit_result
 from ..schedulers.detect import unit_config_path
 from ..schedulers.model import InstalledJob
 from ..state.directories import base_of, directory_of

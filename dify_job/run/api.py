@@ -28,11 +28,11 @@ from ..system import subprocesses
 from ..system.lazy_import import execute
 from . import app_form, assertions, downloads, engine, files, input_upload, notifications, output
 from .inputs import Templates, secrets_in
-from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers
 from .outcome import NoRunError, RunOutcome, cancelled
 from .result import Result, job_error_of, not_started
 from .run_spec import RunContext, RunSpec
+from .state_directory import elsewhere_note, state_directory
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -17,9 +17,9 @@ from .engine import connect
 from .files import display_name, find_files
 from .input_upload import InputUploader
 from .inputs import Templates, check_sendable, secrets_in
-from .job_state import state_directory
 from .outcome import NoRunError
 from .run_spec import RunContext, RunSpec
+from .state_directory import state_directory
 
 _FORM_TIMEOUT = 10.0  # seconds for the form of the app
 

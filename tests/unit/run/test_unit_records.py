@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.run.unit_result import latest_run, record_of, why_not_started, with_unit_result
+from dify_job.run.unit_records import latest_run, record_of, why_not_started, with_unit_result
 from dify_job.state.history import RunRecord
 from dify_job.state.store import InFlight
 from dify_job.system.unit_result import UnitResult
