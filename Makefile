@@ -14,7 +14,7 @@ FAST := not slow and not host and not packaging
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-slow test-host test-matrix test-newest test-newest-libraries test-oldest \
-	coverage lint format constraints contract golden messages bench package deb clean
+	coverage lint format constraints contract messages bench package deb clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -67,8 +67,6 @@ format: $(INSTALLED) ## Format and fix the code with ruff
 contract: $(INSTALLED) ## Renew interface snapshot and manual; read the diff before you commit it
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/contract --renew-contract
 
-golden: contract
-
 constraints: ## Renew constraints.txt with the newest tools and libraries
 	$(PYTHON) packaging/constraints.py renew
 
@@ -76,7 +74,8 @@ messages: $(INSTALLED) ## Update and compile the Chinese catalogue
 	@mkdir -p build
 	PYTHONPATH=packaging $(BIN)/pybabel -q extract -F packaging/babel.cfg -k msg -k value_error -k ExitCode:3 --omit-header --no-location \
 		-o build/dify-job.pot dify_job
-	$(BIN)/pybabel -q update -i build/dify-job.pot -d $(LOCALE) -D dify-job -l zh --no-fuzzy-matching --ignore-obsolete -w 110
+	$(BIN)/pybabel -q update -i build/dify-job.pot -d $(LOCALE) -D dify-job -l zh --no-fuzzy-matching --ignore-obsolete \
+		--ignore-pot-creation-date -w 110
 	$(BIN)/pybabel -q compile -d $(LOCALE) -D dify-job --statistics
 	$(BIN)/pybabel -q compile -d $(LOCALE) -D click
 

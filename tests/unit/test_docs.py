@@ -41,3 +41,19 @@ def test_readme_is_within_its_length_limit() -> None:
 def test_links_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/developers.md"])
+def test_modules_that_developers_read_about_exist(name: str) -> None:
+    named = re.findall(r"`(?:dify_job/)?([a-z_]+/[a-z_/]+\.py)`", (ROOT / name).read_text())
+    assert named
+    assert [path for path in named if not any((ROOT / at / path).exists() for at in ("", "dify_job"))] == []
+
+
+def test_documented_values_are_classes_of_their_package() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", (ROOT / "docs/developers.md").read_text(), re.MULTILINE)
+    assert rows
+    for value, package in rows:
+        sources = [*(ROOT / "dify_job" / package).glob("*.py"), *(ROOT / "dify_job").glob(f"{package}.py")]
+        found = [path for path in sources if re.search(rf"^class {value}\b", path.read_text(), re.MULTILINE)]
+        assert len(found) == 1, value
