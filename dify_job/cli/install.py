@@ -108,7 +108,7 @@ def install(
     Installing starts no run. Installing again updates only what changed.
     """
     now, where = datetime.now(UTC), chosen_scope(scope)
-    config = load_config(options.config_path, options.env_file)
+    config = load_config(options.config_path, options.env_file, with_lines=True)
     place = unit_config_path(config, where)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     for_one = schedule is not None or run_as is not None

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,10 +51,7 @@ class Document(NamedTuple):
 
         A key inside an inline table has the line of the table.
         """
-        found: dict[tuple[str, ...], int] = {}
-        for number, key in _keys_in(self.text):
-            for length in range(1, len(key) + 1):
-                found.setdefault(key[:length], number)
+        found = _lines_of(self.text)
         return next((found[path[:n]] for n in range(len(path), 0, -1) if path[:n] in found), None)
 
     @property
@@ -283,6 +281,16 @@ def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
             )
         elif not isinstance(table, dict):
             yield msg("{place}: jobs.{name} must be a table", place=document.place(("jobs", name)), name=name)
+
+
+@cache
+def _lines_of(text: str) -> dict[tuple[str, ...], int]:
+    """Return the first line of each table and key; a file is searched once for all messages."""
+    found: dict[tuple[str, ...], int] = {}
+    for number, key in _keys_in(text):
+        for length in range(1, len(key) + 1):
+            found.setdefault(key[:length], number)
+    return found
 
 
 def _keys_in(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:

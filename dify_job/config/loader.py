@@ -58,7 +58,7 @@ def load_config(
         env_file: From --env-file. Without a path, the job `default` is read from it, and no configuration.
         environ: The variables of the process.
         flags: Settings from options.
-        with_lines: Add line numbers to origins, for `config show`.
+        with_lines: Add line numbers to origins, for the messages of checks and for `config show`.
 
     Returns:
         The jobs; `broken` has the jobs with an error, and those that a broken file of config.d concerns.

@@ -61,20 +61,19 @@ def prepare(
         scope: The scope of the installed job.
 
     Raises:
-        JobError: (config) The key cannot be read, or a managed file was edited by hand.
+        JobError: (config) The key to be stored cannot be read, or a managed file was edited by hand.
     """
     place = unit_config_path(config, scope)
     whole = config.path is None
     files = [managed.stub(place)] if whole and not place.exists() else []
     values: dict[str, Any] = {"run_as": run_as} if run_as is not None else {}
     job = job._replace(run_as=run_as or job.run_as)
-    key = read_key(job)
     if job.key.encrypted is not None:
         job = job._replace(key=job.key._replace(encrypted=job.key.encrypted.absolute()))
     elif job.key.file is not None:
         job = job._replace(key=job.key._replace(file=job.key.file.absolute()))
     else:  # the key is in this shell or in an env file, which a timer cannot read
-        stored = managed.key_file(place, job.name, key)
+        stored = managed.key_file(place, job.name, read_key(job))
         files.append(stored)
         values["api_key_file"] = str(stored.path)
         job = job._replace(key=KeySource(file=stored.path))

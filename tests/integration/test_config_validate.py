@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.config_files import write_user_config
+from tests.support.home import CONFIG, Home
 
 
 def _write_config(dify_job: Command, text: str) -> None:
@@ -101,3 +102,31 @@ def test_config_show_gives_dates_of_toml_as_texts(dify_job: Command) -> None:
     assert ran.code == 0
     [row] = [row for row in json.loads(ran.stdout) if row["key"] == "inputs"]
     assert row["value"] == {"days": ["2026-01-01", "07:30:00"]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'calendar = "2020-01-01"',
+        'inputs = { day = "{{ tody }}" }',
+        'output = { file = "/nowhere/{{ today }}.json" }',
+        'metrics = { textfile = "/nowhere/x.prom" }',
+        'log_file = "/nowhere/x.log"',
+        'ca_file = "/nowhere.pem"',
+        'api_key_file = "/nowhere"',
+        'notify = { on_failure = "apprise-url-from-file:/nowhere.urls" }',
+    ],
+)
+def test_validate_doctor_and_install_report_an_error_in_the_same_words(home: Home, line: str) -> None:
+    setting = line.partition(" ")[0]
+    replaced = (setting, "every") if setting == "calendar" else (setting,)
+    lines = [text for text in CONFIG.splitlines() if not text.startswith(replaced)]
+    home.configure("\n".join([*lines, line, ""]))
+    texts = {home(*words).stderr for words in (("config", "validate"), ("install", "--user"))}
+    assert len(texts) == 1, texts
+    [text] = texts
+    assert "config.toml:6: " in text or "config.toml:5: " in text
+    message, fix = text.removeprefix("dify-job: ").splitlines()
+    doctor = home("doctor", "--user", "--json").result["jobs"][0]["checks"]
+    problems = [(each["message"], each["fix"]) for each in doctor if each["level"] != "ok"]
+    assert (message.partition(": ")[2], fix.strip()) in problems

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dify_job.config import discovery
 from dify_job.config.loader import load_config, pick, pick_all
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
@@ -214,3 +216,21 @@ def test_loading_a_config_imports_no_unneeded_modules(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     loaded = json.loads(done.stdout)
     assert not {"jinja2", "click", "structlog", "requests", "difflib", "zoneinfo"} & set(loaded)
+
+
+def test_lines_of_many_jobs_are_found_without_a_search_for_each_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`doctor`, `config validate` and `install` name the line of each setting."""
+    keys_in, searched = discovery._keys_in, list[str]()
+
+    def search(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+        searched.append(text)
+        return keys_in(text)
+
+    monkeypatch.setattr(discovery, "_keys_in", search)
+    path = tmp_path / "config.toml"
+    path.write_text("".join(f'[jobs.job-{number}]\nbase_url = "http://localhost"\n' for number in range(50)))
+    config = load_config(path, with_lines=True)
+    assert config.jobs["job-49"].origins["base_url"].line == 100
+    assert len(searched) < 5, "not for each job"
