@@ -11,9 +11,9 @@ from ..config.model import Config, Job, Secret
 from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
 from ..exit_codes import Outcome
+from ..messages.command import Command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command
 from ..run.app_form import store_names
 from ..run.inputs import Templates
 from ..run.state_directory import state_directory

@@ -4,18 +4,18 @@ import os
 import shlex
 
 from ..config.secrets import read_token
+from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import Command, Problem, command
 from ..schedulers import access
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..schedulers.model import Scope
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, ok, warn
+from .finding import Finding, fail, ok, warn
 
 
-def check_http_socket(context: HostContext) -> Problem | None:
+def check_http_socket(context: HostContext) -> Finding | None:
     """Check the HTTP interface; None if the job has none."""
     state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
     if state is None or context.job.name not in state.jobs:
@@ -25,7 +25,7 @@ def check_http_socket(context: HostContext) -> Problem | None:
     return _check_answers(state, state.config) or _check_listens(context, state, state.config)
 
 
-def _check_units(state: HttpSocketStatus) -> Problem:
+def _check_units(state: HttpSocketStatus) -> Finding:
     again = _install_command(state)
     if state.edited:
         there = [str(path) for path in state.edited]
@@ -45,7 +45,7 @@ def _check_units(state: HttpSocketStatus) -> Problem:
     )
 
 
-def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem | None:
+def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Finding | None:
     """Check that a request gets an answer; None if it does."""
     if not os.access(http.python, os.X_OK):
         text = msg(
@@ -61,7 +61,7 @@ def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem |
     return None
 
 
-def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSocketConfig) -> Problem:
+def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSocketConfig) -> Finding:
     if state.listening is False:
         text = msg(
             "the HTTP interface does not listen on {listen}, because its socket unit is not active",

@@ -10,13 +10,12 @@ from ..dify.form import empty_required
 from ..dify.models import version_of
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import Problem
 from ..run import app_form
 from ..run import files as run_files
 from ..run.inputs import needs_form
 from ..schedulers import access
 from .context import HostContext
-from .finding import fail, location_of, ok, warn
+from .finding import Finding, fail, location_of, ok, warn
 from .probes import expected_failure
 from .user_access import grant_access_command
 
@@ -38,7 +37,7 @@ def check_file_names(context: HostContext) -> None:
     run_files.find_files({key: [name for name in names if name and "{" not in name] for key, names in listed})
 
 
-def check_required_inputs(context: HostContext) -> Problem | None:
+def check_required_inputs(context: HostContext) -> Finding | None:
     """Check that no required input is empty if the app's form is known; a template counts as a value."""
     job, probe = context.job, _usable_app(context)
     if probe is None or probe.parameters is None or job.workflow_id is not None:
@@ -52,7 +51,7 @@ def check_required_inputs(context: HostContext) -> Problem | None:
     return fail(join("; ", texts), _edit_for_form(job, probe))
 
 
-def check_inputs(context: HostContext) -> Problem | None:
+def check_inputs(context: HostContext) -> Finding | None:
     """Check for inputs that Dify would reject or ignore; None if the form is unknown. Raises JobError."""
     job, probe = context.job, _usable_app(context)
     inputs = context.templates.inputs()
@@ -86,13 +85,13 @@ def check_inputs(context: HostContext) -> Problem | None:
     return ok(text)
 
 
-def check_file_access(context: HostContext) -> Problem | None:
+def check_file_access(context: HostContext) -> Finding | None:
     """Check that the job's user can read the files with constant names."""
     paths = [path for path in context.spec.reads if path != context.job.ca_file]
     return _unreadable(context, paths)
 
 
-def check_files(context: HostContext) -> Problem | None:
+def check_files(context: HostContext) -> Finding | None:
     """Check the files as a run would send them; None if the job has no files. Raises JobError."""
     files = context.templates.files()
     if not files:
@@ -102,12 +101,12 @@ def check_files(context: HostContext) -> Problem | None:
     if probe is not None and probe.parameters is not None:
         run_files.check_files(found, probe.parameters)
     paths = (file.path for given in found.values() for file in given if file.path is not None)
-    if (problem := _unreadable(context, paths)) is not None:
-        return problem
+    if (finding := _unreadable(context, paths)) is not None:
+        return finding
     return ok(msg("the files exist and match the app's input form: {names}", names=join(", ", sorted(files))))
 
 
-def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
+def _unreadable(context: HostContext, paths: Iterable[Path]) -> Finding | None:
     account, place = context.account, location_of(context.job, "files")
     if account is None:
         return None

@@ -10,15 +10,15 @@ import stat
 from functools import cache
 from pathlib import Path
 
+from ..messages.command import command
 from ..messages.message import join, msg
-from ..messages.problem import Problem, command
 from ..schedulers import access, systemctl
 from ..state.directories import private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, ok, warn
+from .finding import Finding, fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -28,7 +28,7 @@ _MAX_SKEW = 60.0  # seconds
 _MIN_FREE, _LOW_FREE = 10_000_000, 100_000_000  # bytes
 
 
-def check_clock(context: HostContext) -> Problem:
+def check_clock(context: HostContext) -> Finding:
     """Check the clock, by which schedules run."""
     ahead = context.app.clock_ahead if context.app is not None else None
     set_clock = command("timedatectl", "set-ntp", "true", needs_root=True)
@@ -67,7 +67,7 @@ def _synchronised() -> bool | None:
     return {"yes": True, "no": False}.get(done.text.strip()) if done.code == 0 else None
 
 
-def check_journal(context: HostContext) -> Problem:
+def check_journal(context: HostContext) -> Finding:
     """Check that the log of a run is stored and can be read later."""
     if not _JOURNAL.exists():
         return _check_without_journal(context)
@@ -106,7 +106,7 @@ def check_journal(context: HostContext) -> Problem:
     )
 
 
-def _check_without_journal(context: HostContext) -> Problem:
+def _check_without_journal(context: HostContext) -> Finding:
     """Check the log of runs under cron: syslog, otherwise the job's log_file."""
     file = context.job.log_file
     if not context.by_cron or _has_listener(_SYSLOG):
@@ -173,7 +173,7 @@ def _in_group() -> bool:
     return False
 
 
-def check_state(context: HostContext) -> Problem:
+def check_state(context: HostContext) -> Finding:
     """Check that lock and records can be written, and report the holder of the lock."""
     if context.job.state == "none":
         return ok(msg('the job stores no state (state = "none")'))
@@ -205,7 +205,7 @@ def check_state(context: HostContext) -> Problem:
     )
 
 
-def _check_writable(context: HostContext, there: Path) -> Problem | None:
+def _check_writable(context: HostContext, there: Path) -> Finding | None:
     """Check write access. there: the state directory, or the nearest parent that exists."""
     directory = context.state
     if (strange := _check_directory(context, there)) is not None:
@@ -277,7 +277,7 @@ def _nearest_existing(path: Path) -> Path:
     return path
 
 
-def check_disk(context: HostContext) -> Problem:
+def check_disk(context: HostContext) -> Finding:
     """Check the space for records and output."""
     places = {_nearest_existing(context.state)} if context.job.state != "none" else set()
     output = context.job.output.file

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, command
 from ..run.unit_records import latest_run, why_not_started
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.job_spec import unit_names
@@ -17,7 +17,7 @@ from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
 from .context import HostContext
-from .finding import ok, warn
+from .finding import Finding, ok, warn
 
 _FIRST_PROCESS = Path("/proc/1/stat")
 _START_TIME = 19  # field 22 of proc(5), counted from the one after the name
@@ -29,7 +29,7 @@ _NO_PROCESS = {
 }
 
 
-def check_last_run(context: HostContext) -> Problem:
+def check_last_run(context: HostContext) -> Finding:
     """Check the last run, from its record or, without a record, from the service manager."""
     unit_result = context.installed_job.unit_result if context.installed_job is not None else None
     last = latest_run(read_last(context.state), context.history, unit_result, context.abandoned)
@@ -81,7 +81,7 @@ def check_last_run(context: HostContext) -> Problem:
     return warn(text, last.hint_text or command("dify-job", "logs", job))
 
 
-def check_in_flight(context: HostContext) -> Problem | None:
+def check_in_flight(context: HostContext) -> Finding | None:
     """Check for an earlier run with an unknown outcome."""
     abandoned = context.abandoned
     if abandoned is None:
@@ -95,7 +95,7 @@ def check_in_flight(context: HostContext) -> Problem | None:
     return warn(text, msg("look for the run in the app's Logs in Dify, or wait for the job's next run"))
 
 
-def check_missed_runs(context: HostContext) -> Problem | None:
+def check_missed_runs(context: HostContext) -> Finding | None:
     """Check that the last two scheduled runs left a record.
 
     Scheduled times during a pause, before the install or while the machine was off do not count.

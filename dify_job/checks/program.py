@@ -13,14 +13,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
+from ..messages.command import command
 from ..messages.message import join, msg
-from ..messages.problem import Problem, command
 from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.user import data_home
 from .context import HostContext
-from .finding import fail, location_of, ok, warn
+from .finding import Finding, fail, location_of, ok, warn
 from .user_access import is_hidden_from_caller, untrusted_reason
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests uses the first one that is set
@@ -48,7 +48,7 @@ def _cannot_import(python: Path, module: str) -> bool:
     return done.code == 1
 
 
-def check_program(context: HostContext) -> Problem | None:
+def check_program(context: HostContext) -> Finding | None:
     """Check that the interpreter exists; None if it does or the caller cannot see it."""
     python = context.python
     if python is None:
@@ -70,7 +70,7 @@ def check_program(context: HostContext) -> Problem | None:
     return fail(text, _install_again(context))
 
 
-def check_interpreter(context: HostContext) -> Problem | None:
+def check_interpreter(context: HostContext) -> Finding | None:
     """Check that the interpreter has dify-job, without the variables and the directory of this shell.
 
     Of a job that is about to be installed, the interpreter is this one, and is started only if they matter.
@@ -128,8 +128,8 @@ def _import_depends_on_shell() -> bool:
     return bool(_IMPORT_VARIABLES & os.environ.keys()) or sys.path[:1] == [str(Path(__file__).parents[2])]
 
 
-def _check_shell_of_import(context: HostContext, error: object) -> Problem | None:
-    """Return the problem of an interpreter that finds dify-job only in this shell.
+def _check_shell_of_import(context: HostContext, error: object) -> Finding | None:
+    """Return the finding of an interpreter that finds dify-job only in this shell.
 
     None if the service manager, too, sets such a variable.
     """
@@ -165,7 +165,7 @@ def _run_version(python: Path) -> subprocesses.Completed:
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0, bare=True)
 
 
-def check_bytecode(context: HostContext) -> Problem | None:
+def check_bytecode(context: HostContext) -> Finding | None:
     """Check that the code is compiled; a service cannot write .pyc files, so each run would compile it."""
     python = context.python
     if python is None or is_hidden_from_caller(context, python) or untrusted_reason(python) is not None:
@@ -205,7 +205,7 @@ def _is_compiled(source: Path) -> bool:
     return flags != 0 or (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)
 
 
-def check_environment(context: HostContext) -> Problem | None:
+def check_environment(context: HostContext) -> Finding | None:
     """Check the variables that the job needs; None if it needs none."""
     needed = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
     if not needed:

@@ -15,14 +15,13 @@ from ..config.schema import SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, Severity
 from ..schedulers import access
 from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.model import Scope
 from .context import HostContext, store_forms
-from .finding import fail, warn
+from .finding import Finding, Severity, fail, warn
 from .http_socket import check_http_socket
 from .inputs import (
     check_file_access,
@@ -88,8 +87,8 @@ class Check(NamedTuple):
     """One check of a job. After a problem, later checks with the same name are skipped.
 
     Args:
-        name: The name of its problems; stable, for programs.
-        run: Returns a problem, success or None. Raises the JobError that a run would raise.
+        name: The name of its findings; stable, for programs.
+        run: Returns a finding or None. Raises the JobError that a run would raise.
         needs: What the check needs.
         after: Names of checks; if one of them failed, this check is skipped.
         settings: The settings that it checks; the first is the one to edit.
@@ -100,7 +99,7 @@ class Check(NamedTuple):
     """
 
     name: str
-    run: Callable[[HostContext], Problem | None]
+    run: Callable[[HostContext], Finding | None]
     needs: Needs = Needs.HOST
     after: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -170,7 +169,7 @@ def run_checks(
     context: HostContext,
     needs: Needs = Needs.SERVER,
     choose: Callable[[Check], bool] = lambda _: True,
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """Run checks of one job.
 
     Args:
@@ -187,15 +186,15 @@ def run_checks(
             continue
         if check.installed and context.installed_job is None:
             continue
-        if (problem := _run_check(check, context)) is not None:
-            if problem.severity is not Severity.OK:
+        if (finding := _run_check(check, context)) is not None:
+            if finding.severity is not Severity.OK:
                 judged.add(check.name)
-            if problem.severity is Severity.FAIL or problem.outcome is not None:
+            if finding.severity is Severity.FAIL or finding.outcome is not None:
                 failed.add(check.name)
-            yield problem._replace(name=check.name, settings=check.settings)
+            yield finding._replace(name=check.name, settings=check.settings)
 
 
-def _run_check(check: Check, context: HostContext) -> Problem | None:
+def _run_check(check: Check, context: HostContext) -> Finding | None:
     try:
         return check.run(context)
     except JobError as error:
@@ -213,7 +212,7 @@ def check_jobs(
     env_file: Path | None,
     backend: str = "auto",
     scope: str | None = None,
-) -> list[tuple[str, Sequence[Problem]]]:
+) -> list[tuple[str, Sequence[Finding]]]:
     """Return the findings of each job.
 
     Args:
@@ -236,7 +235,7 @@ def check_jobs(
     except JobError as error:
         if error.outcome is Outcome.USAGE:
             raise
-        return [(job or "", [error.problem("config")])]
+        return [(job or "", [_of_config(error)])]
     installed, scheduler_error = find_jobs(visible(backend, scope), [one.name for one in jobs])
     asked = Scope(scope) if scope else None
     contexts = [
@@ -252,15 +251,15 @@ def check_jobs(
         )
         for one in jobs
     ]
-    found: list[tuple[str, Sequence[Problem]]] = [
-        (name, [error.problem("config")]) for name, error in config.broken.items() if job is None
+    found: list[tuple[str, Sequence[Finding]]] = [
+        (name, [_of_config(error)]) for name, error in config.broken.items() if job is None
     ]
     found += [(context.job.name, list(run_checks(context))) for context in contexts]
     store_forms(contexts)
     return found
 
 
-def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Problem]:
+def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Finding]:
     """Yield the problems of a job that `status` and the overview page show.
 
     Args:
@@ -268,9 +267,9 @@ def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Pro
         configured: False if the job's configuration cannot be read.
     """
     kinds = set(Needs) if configured else {Needs.INSTALLED}
-    for problem in run_checks(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
-        if problem.severity is not Severity.OK:
-            yield problem
+    for finding in run_checks(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
+        if finding.severity is not Severity.OK:
+            yield finding
 
 
 def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
@@ -280,13 +279,13 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
         context: The job and the host.
         needs: The highest level that a check may need.
     """
-    for problem in run_checks(context, needs, lambda check: check.blocking):
-        if problem.outcome is not None:
-            place = _location_in_config(context.job, problem.settings)
-            message = problem.message
+    for finding in run_checks(context, needs, lambda check: check.blocking):
+        if finding.outcome is not None:
+            place = _location_in_config(context.job, finding.settings)
+            message = finding.message
             if place:
                 message = msg("{place}: {mistake}", place=place, mistake=message)
-            yield JobError(problem.outcome, message, problem.fix)
+            yield JobError(finding.outcome, message, finding.fix)
 
 
 def check_prepared(
@@ -324,6 +323,10 @@ def check_prepared(
                 raise error
             contexts.append(context)
     return contexts
+
+
+def _of_config(error: JobError) -> Finding:
+    return fail(error.message, error.hint, error.outcome)._replace(name="config")
 
 
 def _location_in_config(job: Job, settings: tuple[str, ...]) -> str:

@@ -10,12 +10,12 @@ from ..config.secrets import read_headers
 from ..dify.app_info import NoAnswer
 from ..dify.models import ApiError, Failure, FailureCause
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, command
 from ..run.outcome import connection_error_hint
 from .context import HostContext
-from .finding import fail, location_of, ok, warn
+from .finding import Finding, fail, location_of, ok, warn
 from .probes import expected_failure, failure_outcome
 
 _CERTIFICATE_WARNING = timedelta(days=14)
@@ -41,7 +41,7 @@ def check_headers(context: HostContext) -> None:
     read_headers(context.job)
 
 
-def check_transport(context: HostContext) -> Problem:
+def check_transport(context: HostContext) -> Finding:
     """Check that the key is sent encrypted."""
     job, seen = context.job, context.app
     parts = urlsplit(job.base_url)
@@ -69,7 +69,7 @@ def check_transport(context: HostContext) -> Problem:
     return ok(text)
 
 
-def check_server(context: HostContext) -> Problem | None:
+def check_server(context: HostContext) -> Finding | None:
     """Check that Dify answers; None if it cannot be asked."""
     job, seen = context.job, context.app
     if seen is None:
@@ -93,7 +93,7 @@ def check_server(context: HostContext) -> Problem | None:
     return ok(msg("Dify {version} answers at {base_url}", version=version, base_url=job.base_url))
 
 
-def check_access(context: HostContext) -> Problem | None:
+def check_access(context: HostContext) -> Finding | None:
     """Check that Dify accepts the key."""
     if context.app is None:
         return None
@@ -103,7 +103,7 @@ def check_access(context: HostContext) -> Problem | None:
     return ok(msg("Dify accepts the API key"))
 
 
-def check_app(context: HostContext) -> Problem | None:
+def check_app(context: HostContext) -> Finding | None:
     """Check that the app is a published workflow."""
     seen = context.app
     if seen is None:

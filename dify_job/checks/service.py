@@ -5,8 +5,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..messages.command import Command, command
 from ..messages.message import join, msg
-from ..messages.problem import Command, Problem, command
 from ..schedulers import access, cron, dropins, systemctl
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.model import InstalledJob, Scope
@@ -15,13 +15,13 @@ from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from .context import HostContext
-from .finding import fail, location_of, ok, warn
+from .finding import Finding, fail, location_of, ok, warn
 
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
 
 
-def check_backend(context: HostContext) -> Problem:
+def check_backend(context: HostContext) -> Finding:
     """Check that the scheduler runs; a warning if no job is installed with it yet."""
     bad = fail if context.installed_job is not None else warn
     if isinstance(context.scheduler, cron.Cron):
@@ -69,7 +69,7 @@ def _scope_flags(context: HostContext) -> tuple[str, ...]:
     return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
 
 
-def check_installed_files(context: HostContext) -> Problem | None:
+def check_installed_files(context: HostContext) -> Finding | None:
     """Check that the scheduler can use the installed files; None if it can."""
     installed_job = context.installed_job
     if installed_job is None:
@@ -85,7 +85,7 @@ def check_installed_files(context: HostContext) -> Problem | None:
     )
 
 
-def check_sync(context: HostContext) -> Problem:
+def check_sync(context: HostContext) -> Finding:
     """Check that the job is installed once, and as configured."""
     job, installed_job = context.job.name, context.installed_job
     if installed_job is None and context.scheduler_error is not None:
@@ -131,7 +131,7 @@ def check_sync(context: HostContext) -> Problem:
     return ok(msg("the installed files match the configuration: {names}", names=join(", ", names)))
 
 
-def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Problem | None:
+def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     job, shown = context.job.name, installed_job.units
     again = context.command("install", job)
     there = {path.name: seen for path, seen in installed_job.files.items()}
@@ -178,7 +178,7 @@ def _without_drop_ins(context: HostContext, drop_ins: Sequence[str]) -> str | No
     return join(" && ", (context.as_owner("rm", *drop_ins), context.systemctl("daemon-reload")))
 
 
-def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Problem | None:
+def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     [path] = installed_job.paths
     if installed_job.conflicting_setting is not None:
         text = msg(
@@ -211,7 +211,7 @@ def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Probl
     return None
 
 
-def _drift(context: HostContext, installed_job: InstalledJob) -> Problem | None:
+def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     """Check for a configuration that changed since install; check_program reports another interpreter."""
     if (
         context.config.path is not None
@@ -234,7 +234,7 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Problem | None:
     return None
 
 
-def check_overrides(context: HostContext) -> Problem | None:
+def check_overrides(context: HostContext) -> Finding | None:
     """Check for drop-ins that change the job; None for cron."""
     if context.by_cron:
         return None
@@ -263,7 +263,7 @@ def check_overrides(context: HostContext) -> Problem | None:
     )
 
 
-def check_enabled(context: HostContext) -> Problem | None:
+def check_enabled(context: HostContext) -> Finding | None:
     """Check that the schedule is enabled."""
     job, installed_job = context.job.name, context.installed_job
     if installed_job is None:
@@ -289,7 +289,7 @@ def check_enabled(context: HostContext) -> Problem | None:
     )
 
 
-def check_mail(context: HostContext) -> Problem | None:
+def check_mail(context: HostContext) -> Finding | None:
     """Check that cron can mail the output of a failed run; None for systemd."""
     if not context.by_cron:
         return None
@@ -319,7 +319,7 @@ def check_mail(context: HostContext) -> Problem | None:
     )
 
 
-def check_linger(context: HostContext) -> Problem | None:
+def check_linger(context: HostContext) -> Finding | None:
     """Check that a user's timers run without a login; None for system jobs and for cron."""
     if context.by_cron or context.system:
         return None

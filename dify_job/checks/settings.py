@@ -11,22 +11,22 @@ from ..config.model import Job, constant_parent
 from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_urls
 from ..exit_codes import Outcome
+from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
-from .finding import fail, location_of, ok, warn
+from .finding import Finding, fail, location_of, ok, warn
 from .program import missing_module
 from .user_access import grant_access_command
 
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
-def check_config(context: HostContext) -> Problem:
+def check_config(context: HostContext) -> Finding:
     """Check the configuration files that were read."""
     config = context.config
     if config.warnings:
@@ -44,7 +44,7 @@ def check_config(context: HostContext) -> Problem:
     return ok(str(config.path))
 
 
-def check_key(context: HostContext) -> Problem:
+def check_key(context: HostContext) -> Finding:
     """Check that the key can be read and is private. Raises JobError."""
     job, key = context.job, context.key
     place = job.key.file or job.key.encrypted
@@ -87,7 +87,7 @@ def store_key_command(context: HostContext, error: JobError) -> str | None:
     return msg("{hint}; to store the API key again, run: {command}", command=store, hint=error.hint)
 
 
-def check_run_as(context: HostContext) -> Problem | None:
+def check_run_as(context: HostContext) -> Finding | None:
     """Check that the user that the job runs as exists."""
     if context.account is not None:
         return None
@@ -107,7 +107,7 @@ def check_output_template(context: HostContext) -> None:
     context.unit_templates.output_file()
 
 
-def check_directory(context: HostContext, setting: str) -> Problem | None:
+def check_directory(context: HostContext, setting: str) -> Finding | None:
     """Check that the directory of a file that a run writes exists.
 
     Args:
@@ -128,7 +128,7 @@ def check_directory(context: HostContext, setting: str) -> Problem | None:
     return found(text, context.as_owner("mkdir", "-p", str(directory)), Outcome.CANNOT_WRITE)
 
 
-def check_output(context: HostContext) -> Problem | None:
+def check_output(context: HostContext) -> Finding | None:
     """Check that the job's user can write its output and metrics; None if it has neither."""
     account, directories = context.account, context.spec.writes
     if account is None:
@@ -171,7 +171,7 @@ def check_output(context: HostContext) -> Problem | None:
     return None
 
 
-def check_notify(context: HostContext) -> Problem | None:
+def check_notify(context: HostContext) -> Finding | None:
     """Check that notifications can be sent; None if the job has none."""
     notify = context.job.notify
     for file in notify.files:
@@ -185,7 +185,7 @@ def check_notify(context: HostContext) -> Problem | None:
     return None
 
 
-def check_apprise(context: HostContext) -> Problem | None:
+def check_apprise(context: HostContext) -> Finding | None:
     """Check that the job's interpreter has the library that sends notifications."""
     notify = context.job.notify
     if not notify.files:
@@ -223,7 +223,7 @@ def check_times(context: HostContext) -> None:
     upcoming.check(context.job.times, context.now)
 
 
-def check_records(context: HostContext) -> Problem | None:
+def check_records(context: HostContext) -> Finding | None:
     """Check that a job stores state if its schedule needs the record of the last run. Raises JobError."""
     job = context.job
     converted = schedule_lines.lines_for(job.times, by_cron=context.by_cron)
@@ -237,7 +237,7 @@ def check_records(context: HostContext) -> Problem | None:
     return fail(text, msg('remove state = "none" from {place}', place=location_of(job, "state")))
 
 
-def check_schedule(context: HostContext) -> Problem:
+def check_schedule(context: HostContext) -> Finding:
     """Check that the scheduler can follow the schedule, and warn about surprises. Raises JobError."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.schedule_text(times)
@@ -280,7 +280,7 @@ def edit_schedule(context: HostContext, error: JobError) -> str:
     return context.edit(error, _schedule_key(context.job))
 
 
-def check_zone(context: HostContext) -> Problem:
+def check_zone(context: HostContext) -> Finding:
     """Check the time zone data of the system, which can differ from Python's."""
     names = sorted(_zones(context.job))
     tzdata = command("apt-get", "install", "tzdata", needs_root=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config.permissions import directories_error
+from ..messages.command import command
 from ..messages.message import msg
-from ..messages.problem import Problem, command
 from ..schedulers import access
 from ..schedulers.job_spec import JobSpec
 from ..system.managed_files import is_missing
 from ..system.user import resolved
 from .context import HostContext
-from .finding import fail, ok
+from .finding import Finding, fail, ok
 
 _PACKAGE = Path(__file__).parents[1] / "__init__.py"
 # Many programs share these directories, so no fix changes their owner or mode.
@@ -43,7 +43,7 @@ class _Needed(NamedTuple):
     public: bool = False
 
 
-def check_user_access(context: HostContext) -> Problem | None:
+def check_user_access(context: HostContext) -> Finding | None:
     """Check that the service's user has access to code, configuration and secrets; None for user jobs."""
     account, python = context.account, context.python
     if not context.system or account is None or python is None:
@@ -79,8 +79,8 @@ def untrusted_reason(python: Path) -> str | None:
     return directories_error(there) or directories_error(python)
 
 
-def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Problem | None:
-    """Return the problem of the first path that the job's user cannot access; None if it can access all.
+def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Finding | None:
+    """Return the finding of the first path that the job's user cannot access; None if it can access all.
 
     Args:
         spec: The job.

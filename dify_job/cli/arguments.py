@@ -10,9 +10,9 @@ from typing import Any
 from ..config.model import ScheduleConfig
 from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg, with_setting
-from ..messages.problem import command
 from ..run.inputs import parse_object
 from ..schedule import upcoming
 

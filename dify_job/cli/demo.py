@@ -9,9 +9,9 @@ import click
 
 from ..demo.server import KEY, NAME, DemoServer
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from .options import Globals
 from .output import echo, echo_data, echo_err
 from .run import run

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
+from ..checks.finding import Finding, Severity
 from ..checks.registry import check_jobs
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..messages.problem import Problem, Severity
 from ..messages.sanitize import one_line
 from ..report.text import Colour
 from .options import Globals, json_option, pass_globals, scope_options
@@ -46,7 +46,7 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
     return int(worst)
 
 
-def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
+def _print(name: str, checks: Sequence[Finding], *, brief: bool) -> None:
     """Print all results of one job; of several jobs, only the problems."""
     shown = [check for check in checks if not brief or check.severity is not Severity.OK]
     passed, heading = len(checks) - len(shown), name or "dify-job"
@@ -62,7 +62,7 @@ def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
             echo_data(f"{' ' * 21}{one_line(translate(check.fix))}")
 
 
-def _as_json(name: str, checks: Sequence[Problem]) -> dict[str, Any]:
+def _as_json(name: str, checks: Sequence[Finding]) -> dict[str, Any]:
     return {
         "job": name,
         "worst": max((check.severity for check in checks), default=Severity.OK).name.lower(),

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from ..messages.command import Command, command
 from ..messages.i18n import translate, translate_constant
 from ..messages.message import join, msg
-from ..messages.problem import Command, command
 from ..report.text import columns_of, hanging, wrapped
 from ..schedulers import systemctl
 

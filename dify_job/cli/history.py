@@ -9,9 +9,9 @@ import click
 from ..config.loader import load_config, pick
 from ..config.model import Config
 from ..exit_codes import Outcome
+from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, run_as_json, state_of

@@ -18,9 +18,9 @@ from ..compat.routes import Routes
 from ..compat.server import Answer, Handle, exchange
 from ..config.secrets import read_token
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from .options import Globals, pass_globals
 from .output import log_traceback
 

@@ -21,9 +21,9 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, probe_app
 from ..dify.models import ApiError
 from ..exit_codes import Outcome
+from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import Message, join, msg, with_setting
-from ..messages.problem import Command, command
 from ..schedulers.detect import chosen_scope
 from ..schedulers.model import Scope
 from ..system.managed_files import is_missing

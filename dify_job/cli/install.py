@@ -17,9 +17,9 @@ from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
 from ..config.secrets import read_token
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.backend import Backend, InstallOptions
 from ..schedulers.detect import chosen_backend, chosen_scope, find_jobs, unit_config_path, visible

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..checks.http_socket import http_callers
 from ..config import managed
 from ..config.model import Config
+from ..messages.command import command
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..report.job_status import last_due_time
 from ..report.text import time_text
 from ..schedule import schedule_lines, upcoming

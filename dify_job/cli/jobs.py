@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from ..config.loader import load_config
 from ..config.model import Config
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import Scope
 from .options import Globals

@@ -11,8 +11,8 @@ from .. import log
 from ..config.discovery import is_found
 from ..config.model import Job
 from ..log.sinks import NonBlockingWriter, Stream, Syslog, open_log_file
+from ..messages.command import Reader
 from ..messages.message import msg
-from ..messages.problem import Reader
 from . import progress
 from .options import Globals
 from .output import echo_err, reader

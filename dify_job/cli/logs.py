@@ -9,9 +9,9 @@ import click
 
 from ..config.loader import load_config, pick
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedulers import http_socket
 from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible

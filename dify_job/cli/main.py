@@ -13,10 +13,10 @@ import click
 
 from .. import __version__
 from ..exit_codes import Outcome, code_of
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.i18n import disable_click_translation, enable_click_translation
 from ..messages.message import msg
-from ..messages.problem import command
 from . import completion, run
 from . import help as help_page
 from .options import Globals, Option, add_globals

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import click
 
 from ..config.loader import load_config, pick_usable
+from ..messages.command import Command, command, for_reader
 from ..messages.i18n import translate
 from ..messages.message import join, msg
-from ..messages.problem import Command, command, for_reader
 from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merge_runs, upcoming_runs

@@ -12,9 +12,9 @@ import click
 
 from .. import log
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..report import since
 from ..system.user import absolute
 from . import completion

@@ -13,10 +13,10 @@ from typing import Any, TextIO
 import click
 
 from .. import log
+from ..messages.command import Reader, for_reader
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import visible
 from ..report import text as report_text
 from ..system.user import sudo_user

@@ -7,9 +7,9 @@ import click
 
 from ..config.loader import pick
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, installed_jobs, visible

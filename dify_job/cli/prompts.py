@@ -12,10 +12,10 @@ from ..config.secrets import check_key, read_key_file
 from ..dify.app_info import AppProbe
 from ..dify.form import FormField
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import join, msg, text_of
-from ..messages.problem import command
 from ..run.app_form import coerce
 from ..run.inputs import is_template
 from .output import echo_err

@@ -12,9 +12,9 @@ from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, KeySource
 from ..config.readers import is_loopback
 from ..exit_codes import Outcome
+from ..messages.command import Command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command
 from ..run.inputs import secrets_in
 from ..schedulers.backend import Backend
 from ..schedulers.cron import CronFiles, UserCrontab

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
-from ..messages.problem import command
 from ..report.page import render_page
 from ..report.status import host_status
 from ..schedulers.detect import visible

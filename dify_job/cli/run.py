@@ -18,10 +18,10 @@ from ..config.model import Config, Expectation, Job
 from ..config.readers import run_path
 from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
+from ..messages.command import command, for_reader
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg, with_setting
-from ..messages.problem import command, for_reader
 from ..report import run_text
 from ..run import dry_run, engine, output
 from ..run.api import notify_of, run_workflow

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..config.model import Config, Job, Notify
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedule import due
 from ..schedulers import job_spec
 from ..state import history, request_file

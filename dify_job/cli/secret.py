@@ -15,9 +15,9 @@ from ..config.secrets import CREDENTIAL, read_headers
 from ..dify.app_info import AppProbe, probe_app
 from ..dify.models import ApiError
 from ..exit_codes import Outcome
+from ..messages.command import command, with_job
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import command, with_job
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
 from ..state.directories import base_of

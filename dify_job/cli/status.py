@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import click
 
+from ..messages.command import command
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..messages.problem import command
 from ..report.status import HostStatus, host_status
 from ..report.status_text import status_lines
 from ..report.text import Terminal

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..report.past_runs import find_job, state_of
 from ..schedulers.detect import chosen_scope, find_jobs, visible
 from ..schedulers.job_spec import unit_names

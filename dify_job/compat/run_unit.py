@@ -12,9 +12,9 @@ from typing import Any
 from ..config.loader import load_config, pick
 from ..config.model import Job
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..run.unit_records import record_of
 from ..schedulers.detect import chosen_scope
 from ..schedulers.job_spec import unit_names

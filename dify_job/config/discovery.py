@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.user import config_home

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system.opened_file import OpenedFile
 from ..system.user import absolute
 from .model import KeySource, Origin, Secret, Source

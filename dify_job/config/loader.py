@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg, value_error, with_setting
-from ..messages.problem import command
 from ..system import json_text
 from ..system.user import absolute
 from .discovery import (

@@ -9,9 +9,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..system.opened_file import read_regular
 from ..system.user import resolved
 

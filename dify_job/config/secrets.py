@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .. import log
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import fingerprint
 from ..system.opened_file import OpenedFile, read_regular

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..messages.command import Reader, for_reader
 from ..messages.message import msg
-from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import one_line
 from . import pipeline
 from .redaction import add_secret, as_json, redact, redacted

@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from .command import Command
 from .message import msg
-from .problem import Command, Problem, Severity
 
 
 class JobError(Exception):
@@ -24,14 +24,6 @@ class JobError(Exception):
         self.outcome = outcome
         self.message = message
         self.hint = hint
-
-    def problem(self, name: str) -> Problem:
-        """Return the error as a problem.
-
-        Args:
-            name: The name of the check.
-        """
-        return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
 
 
 PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads (ulimit -u, or TasksMax= of the unit)")

@@ -4,8 +4,8 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from .command import Command
 from .message import Message
-from .problem import Command
 
 _SPECS = ("", ",", "d", ",d", "s")  # formats of numbers and texts without padding
 _MAX_DIGITS = 6  # after the decimal point

@@ -12,9 +12,9 @@ from ..checks.context import HostContext
 from ..checks.registry import overview_problems
 from ..config.model import Config, Job, KeySource, ScheduleConfig
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..run.unit_records import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of

@@ -7,9 +7,9 @@ from statistics import median
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..messages.command import Reader, command, for_reader
 from ..messages.i18n import is_chinese, translate
 from ..messages.message import msg
-from ..messages.problem import Reader, command, for_reader
 from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.templates import render_html

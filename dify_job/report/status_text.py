@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from ..messages.command import Command, Reader, command, for_reader
 from ..messages.i18n import translate
 from ..messages.message import join, msg
-from ..messages.problem import Command, Reader, command, for_reader
 from ..messages.sanitize import one_line
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..schedulers.model import Scope

@@ -9,8 +9,8 @@ from .. import log
 from ..config.model import Job
 from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue
+from ..messages.command import with_job
 from ..messages.errors import JobError
-from ..messages.problem import with_job
 from ..state.reader import read_last_success
 from .app_form import check_names, store_names
 from .engine import connect

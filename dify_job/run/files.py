@@ -15,9 +15,9 @@ from ..dify.form import FormField, Parameters
 from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg, text_of
-from ..messages.problem import command
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),

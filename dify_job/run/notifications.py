@@ -29,10 +29,10 @@ from ..config.model import Job, Secret, file_of
 from ..config.secrets import read_urls
 from ..dify.event_queue import EventQueue, InterruptedRunError
 from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.command import command
 from ..messages.errors import JobError, no_thread
 from ..messages.i18n import translate
 from ..messages.message import Message, join, msg
-from ..messages.problem import command
 from ..state.history import RunRecord, Summary, UnitOutcome, read_history, summary
 from ..state.store import JobState
 from ..system.transaction import write_whole

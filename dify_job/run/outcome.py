@@ -13,9 +13,9 @@ from typing import NamedTuple
 from ..dify import models
 from ..dify.models import ApiError, Failure, FailureCause, WorkflowRun
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import PROCESS_LIMIT_HINT
 from ..messages.message import msg
-from ..messages.problem import command
 from ..messages.sanitize import one_line
 from .call_options import CallOptions
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from .. import log
 from ..config.model import Job, Output, Source
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
-from ..messages.problem import command
 from ..state.store import STATE_FILES
 from ..system.json_text import RawJson, dumps, loads_answer
 from ..system.secure_dir import Directory

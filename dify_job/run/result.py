@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
+from ..messages.command import with_job
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
-from ..messages.problem import with_job
 from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.json_text import dumps

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..exit_codes import TABLE, Outcome
+from ..messages.command import command
 from ..messages.message import msg
-from ..messages.problem import command
 from ..state.history import RunRecord, UnitOutcome
 from ..state.store import InFlight
 from ..system.unit_result import UnitResult

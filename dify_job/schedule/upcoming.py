@@ -11,9 +11,9 @@ import oncalendar
 
 from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
 
 

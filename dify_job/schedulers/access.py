@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+from ..messages.command import Command, command
 from ..messages.message import msg
-from ..messages.problem import Command, command
 from ..system import subprocesses
 from ..system.user import resolved
 

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..state.directories import base_of, make_base, private_of
 from ..system import subprocesses

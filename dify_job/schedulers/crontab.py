@@ -9,9 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, read_header
 from ..system.transaction import FileChange, temporary_directory

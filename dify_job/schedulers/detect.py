@@ -7,9 +7,9 @@ from pathlib import Path
 from ..config.managed import scope_config
 from ..config.model import Config
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system import subprocesses
 from ..system.user import sudo_user
 from . import systemctl

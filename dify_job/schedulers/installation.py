@@ -14,9 +14,9 @@ from ..config.model import Config, Job, KeySource, ScheduleConfig
 from ..config.schema import SCHEDULE_KINDS, SETTINGS, config_values, schedule_keys
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..state.directories import is_pinned, pin, unpin
 from ..state.store import cannot_write
 from ..system.opened_file import read_regular

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system import subprocesses, unit_result
 from ..system.transaction import temporary_directory
 from ..system.user import data_home

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction

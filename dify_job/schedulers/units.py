@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file

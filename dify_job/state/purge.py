@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from ..messages.command import command
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import join, msg
-from ..messages.problem import command
 from ..system.secure_dir import Directory
 from ..system.transaction import locked
 from .directories import directories_of, private_of

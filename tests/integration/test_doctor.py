@@ -18,12 +18,12 @@ import click
 import pytest
 
 from dify_job.checks.context import HostContext
+from dify_job.checks.finding import Severity
 from dify_job.checks.registry import check_jobs
 from dify_job.checks.service import check_backend
 from dify_job.cli.options import Globals
 from dify_job.cli.output import reader
 from dify_job.config.loader import load_config, pick
-from dify_job.messages.problem import Severity
 from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemctl import Manager
 from tests.support.command import APPS, KEY, Command, tls

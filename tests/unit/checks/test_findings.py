@@ -12,12 +12,11 @@ import pytest
 
 from dify_job.checks import machine, probes, program, service, settings
 from dify_job.checks.context import HostContext
-from dify_job.checks.finding import location_of
+from dify_job.checks.finding import Severity, location_of
 from dify_job.checks.probes import Servers
 from dify_job.checks.server import check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
-from dify_job.messages.problem import Severity
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.model import InstalledJob, Scope
 

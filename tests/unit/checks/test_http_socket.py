@@ -11,8 +11,8 @@ import pytest
 
 from dify_job.checks import http_socket
 from dify_job.checks.context import HostContext
+from dify_job.checks.finding import Finding, Severity
 from dify_job.config.model import Config, Job, KeySource
-from dify_job.messages.problem import Problem, Severity
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.http_socket import HttpSocket, HttpSocketConfig, HttpSocketStatus
 from dify_job.schedulers.model import Scope
@@ -28,7 +28,7 @@ CONFIG = HttpSocketConfig(
 HEALTHY = HttpSocketStatus(
     scope=Scope.SYSTEM, config=CONFIG, jobs=("daily",), current=True, edited=(), listening=True, enabled=True
 )
-Check = Callable[[HttpSocketStatus | None], Problem | None]
+Check = Callable[[HttpSocketStatus | None], Finding | None]
 
 
 def context(scheduler: Systemd | UserCrontab) -> HostContext:
@@ -41,7 +41,7 @@ def context(scheduler: Systemd | UserCrontab) -> HostContext:
 def check(monkeypatch: pytest.MonkeyPatch) -> Check:
     """Function that returns the finding about an interface in a state."""
 
-    def checked(status: HttpSocketStatus | None) -> Problem | None:
+    def checked(status: HttpSocketStatus | None) -> Finding | None:
         monkeypatch.setattr(HttpSocket, "state", lambda _: status)
         return http_socket.check_http_socket(context(Systemd(Scope.SYSTEM)))
 

@@ -12,9 +12,9 @@ import pytest
 
 from dify_job.checks import past_runs
 from dify_job.checks.context import HostContext
+from dify_job.checks.finding import Finding, Severity
 from dify_job.checks.past_runs import check_missed_runs
 from dify_job.config.model import Config, Job, KeySource, ScheduleConfig
-from dify_job.messages.problem import Problem, Severity
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.model import InstalledJob, Scope
 from dify_job.state.history import RunRecord
@@ -48,7 +48,7 @@ INSTALLED = InstalledJob(
 
 def check(
     one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job = JOB
-) -> Problem | None:
+) -> Finding | None:
     scheduler = UserCrontab(Scope.USER)
     config = Config(path=None, files=(), jobs={})
     context = HostContext(job=job, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))

@@ -9,12 +9,11 @@ import pytest
 
 from dify_job.checks import registry
 from dify_job.checks.context import HostContext
-from dify_job.checks.finding import fail, ok, warn
+from dify_job.checks.finding import Finding, fail, ok, warn
 from dify_job.checks.registry import Check, Needs, rejections, run_checks
 from dify_job.config.loader import load_config
 from dify_job.config.model import Origin, Source
 from dify_job.dify.app_info import AppProbe, NoAnswer
-from dify_job.messages.problem import Problem
 from dify_job.schedulers import systemctl
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.model import Scope
@@ -38,7 +37,7 @@ def test_checks_are_selected_by_their_needs(context: HostContext, monkeypatch: p
     ran: list[str] = []
 
     def check(name: str, needs: Needs, **options: Any) -> Check:
-        def run(_: HostContext) -> Problem | None:
+        def run(_: HostContext) -> Finding | None:
             ran.append(name)
             return ok("well")
 
@@ -60,7 +59,7 @@ def test_checks_are_selected_by_their_needs(context: HostContext, monkeypatch: p
     ):
         ran.clear()
         found = list(run_checks(context, **options))
-        assert ran == [problem.name for problem in found] == expected
+        assert ran == [finding.name for finding in found] == expected
 
 
 def test_check_is_skipped_after_a_failure_that_it_depends_on(
@@ -74,7 +73,7 @@ def test_check_is_skipped_after_a_failure_that_it_depends_on(
         Check("d", lambda _: ok("a warning is no obstacle"), after=("c",)),
     )
     monkeypatch.setattr(registry, "CHECKS", made)
-    assert [problem.name for problem in run_checks(context)] == ["a", "c", "d"]
+    assert [finding.name for finding in run_checks(context)] == ["a", "c", "d"]
 
 
 def test_checks_of_the_config_do_not_access_the_host(
@@ -87,7 +86,7 @@ def test_checks_of_the_config_do_not_access_the_host(
         monkeypatch.setattr(HostContext, name, property(refuse))
     monkeypatch.setattr(subprocesses, "run", refuse)
     monkeypatch.setattr(systemctl, "is_booted", refuse)
-    assert [problem.name for problem in run_checks(context, Needs.CONFIG)] == ["config", "key"]
+    assert [finding.name for finding in run_checks(context, Needs.CONFIG)] == ["config", "key"]
 
 
 def test_rejected_input_names_file_and_line_of_its_setting(context: HostContext) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dify_job.config import permissions
 from dify_job.config.permissions import permission_fix
-from dify_job.messages.problem import Command, Reader, for_reader
+from dify_job.messages.command import Command, Reader, for_reader
 
 DANA = 4242
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.messages.command import Reader, for_reader
 from dify_job.messages.errors import obstacle_hint
-from dify_job.messages.problem import Reader, for_reader
 
 
 def hint_for(path: Path) -> str:

@@ -7,9 +7,9 @@ import pytest
 
 from dify_job import log
 from dify_job.dify.models import ApiError
+from dify_job.messages.command import Command, command
 from dify_job.messages.i18n import translate
 from dify_job.messages.message import Message, join, msg
-from dify_job.messages.problem import Command, command
 from dify_job.messages.stored import as_data, from_data
 from dify_job.run.outcome import decide
 from dify_job.run.result import result_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dify_job.exit_codes import Outcome
+from dify_job.messages.command import command
 from dify_job.messages.errors import JobError
 from dify_job.messages.message import msg
-from dify_job.messages.problem import command
 from dify_job.report.page import render_page
 from dify_job.report.past_runs import JobHistory
 from dify_job.report.status import HostStatus

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dify_job.exit_codes import Outcome
+from dify_job.messages.command import Reader
 from dify_job.messages.errors import JobError
-from dify_job.messages.problem import Reader
 from dify_job.report.job_status import Health, JobStatus, Sync, configured_status
 from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus

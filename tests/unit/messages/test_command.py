@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
+from dify_job.checks.finding import Finding, Severity
+from dify_job.messages.command import Command, Reader, command, for_reader
 from dify_job.messages.message import msg
-from dify_job.messages.problem import Command, Problem, Reader, Severity, command, for_reader
 
 ROOT = Reader()
 USER = Reader(lacks_root=True)
@@ -50,8 +51,8 @@ def test_command_survives_copy_and_pickle() -> None:
 
 
 def test_problem_in_json_is_english() -> None:
-    problem = Problem("key", Severity.FAIL, msg("{path} is missing", path="/k"), command("dify-job", "init"))
-    assert problem.for_reader(BY_SUDO).as_json() == {
+    finding = Finding("key", Severity.FAIL, msg("{path} is missing", path="/k"), command("dify-job", "init"))
+    assert finding.for_reader(BY_SUDO).as_json() == {
         "check": "key",
         "level": "fail",
         "message": "/k is missing",

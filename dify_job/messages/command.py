@@ -1,23 +1,13 @@
-"""Problems and the commands in messages, as data."""
+"""Commands in messages, as data, and their form for the person who reads them."""
 
 import shlex
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
-from ..exit_codes import Outcome
 from .message import Message
 
 # Commands of dify-job that ignore --config and --env-file.
 _WITHOUT_CONFIG = frozenset({"demo", "exit-codes", "http", "pause", "resume", "uninstall"})
-
-
-class Severity(IntEnum):
-    """How bad a problem is; its number is the exit status of `dify-job doctor`."""
-
-    OK = 0
-    WARN = 1
-    FAIL = 2
 
 
 class Command(Message):
@@ -111,41 +101,3 @@ def for_reader(text: str, reader: Reader) -> str:
     if isinstance(text, Message):
         return text.map(lambda value: for_reader(value, reader))
     return text
-
-
-class Problem(NamedTuple):
-    """The result of a check, with its fix.
-
-    Args:
-        name: The name of the check, such as `key`; stable, for programs.
-        severity: The severity.
-        message: The event and its reason: one sentence without a full stop.
-        fix: A command, an edit, or advice; None if nothing needs to be done.
-        outcome: The outcome of a command that rejects a job for it, or None.
-        settings: The settings that it concerns.
-    """
-
-    name: str
-    severity: Severity
-    message: str
-    fix: str | None = None
-    outcome: Outcome | None = None
-    settings: tuple[str, ...] = ()
-
-    def for_reader(self, reader: Reader) -> "Problem":
-        """Return the problem with its commands adapted to a reader.
-
-        Args:
-            reader: The person who reads it.
-        """
-        fix = for_reader(self.fix, reader) if self.fix else self.fix
-        return self._replace(message=for_reader(self.message, reader), fix=fix)
-
-    def as_json(self) -> dict[str, str | None]:
-        """Return the problem for programs: English in every locale."""
-        return {
-            "check": self.name,
-            "level": self.severity.name.lower(),
-            "message": str(self.message),
-            "fix": str(self.fix) if self.fix else None,
-        }
