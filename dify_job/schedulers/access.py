@@ -1,7 +1,7 @@
 """Check the access of a service's user to paths before anything is written.
 
-Root tests access in a child process as that user, so that access control lists count. Other users, and root
-in a sandbox, compare modes and owners.
+Root tests access in a child process as that user, and the caller's own access is tested directly, so that
+access control lists count. For another user, or in a sandbox, modes and owners are compared.
 """
 
 import contextlib
@@ -134,18 +134,26 @@ def first_denied(path: Path, account: Account, need: int) -> Path | None:
     if account.uid == 0 and not account.confined:
         return None
     checks = [*((directory, os.X_OK) for directory in reversed(path.parents)), (path, need)]
-    if os.geteuid() == 0 and account.uid != 0:
+    denied = _index_of_denied(checks, account)
+    if denied is None:
+        return None
+    where, mode = checks[denied]
+    target = resolved(where)
+    behind = first_denied(target, account, mode) if target != where else None  # the target of a link
+    return behind or where
+
+
+def _index_of_denied(checks: Sequence[tuple[Path, int]], account: Account) -> int | None:
+    own = os.geteuid()
+    if account.uid == own != 0:
+        access = (os.access(path, mode, effective_ids=True) for path, mode in checks)
+        return next((at for at, granted in enumerate(access) if not granted), None)
+    if own == 0 and account.uid != 0:
         with contextlib.suppress(OSError, ValueError), shared_probes() as children:
             if account not in children:
                 children[account] = _AccessProbe(account)
-            denied = children[account].first_denied(checks)
-            if denied is None:
-                return None
-            where, mode = checks[denied]
-            target = resolved(where)
-            behind = first_denied(target, account, mode) if target != where else None  # the target of a link
-            return behind or where
-    return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
+            return children[account].first_denied(checks)
+    return next((at for at, (path, mode) in enumerate(checks) if not _mode_allows(path, account, mode)), None)
 
 
 class _AccessProbe:

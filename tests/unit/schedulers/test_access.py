@@ -58,6 +58,36 @@ def test_access_control_list_can_deny_access(open_directory: Path) -> None:
     assert why == f"the access control list (ACL) or the file system denies access to {below}"
 
 
+def own_access_error(path: Path, need: int) -> str | None:
+    """Return access_error of the service user about itself, in a process of this user."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setgid(SERVICE_USER.pw_gid)
+        os.setuid(SERVICE_USER.pw_uid)
+        os.write(writer, str(access.access_error(path, access.calling_account(), need) or "").encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with os.fdopen(reader) as answer:
+        return answer.read() or None
+
+
+def test_access_control_list_counts_for_the_calling_user(open_directory: Path) -> None:
+    file = open_directory / "input.pdf"
+    file.touch(0o600)
+    assert own_access_error(file, os.R_OK) == f"{file} has mode 0600 and belongs to root"
+    give_acl(file, SERVICE_USER.pw_uid, 4)
+    assert own_access_error(file, os.R_OK) is None
+    assert own_access_error(file, os.W_OK) is not None
+    closed = open_directory / "closed"
+    closed.mkdir(0o755)
+    give_acl(closed, SERVICE_USER.pw_uid, 0)
+    why = own_access_error(closed / "x", os.R_OK)
+    assert why == f"the access control list (ACL) or the file system denies access to {closed}"
+
+
 def test_symlink_into_a_closed_directory_names_that_directory(open_directory: Path) -> None:
     closed = open_directory / "closed"
     closed.mkdir(0o700)
