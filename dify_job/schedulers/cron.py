@@ -21,7 +21,7 @@ from ..state.directories import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, file_status, with_header
 from ..system.templates import render_file
-from ..system.user import sudo_prefix
+from ..system.user import resolved, sudo_prefix
 from . import access, crontab, systemctl
 from .backend import Backend, InstallOptions
 from .crontab import Block
@@ -345,7 +345,7 @@ def _owns_state(user: str, job: str) -> bool:
     """Return whether BASE/JOB is a directory of the user."""
     path = base_of(system=True) / job
     try:
-        return path.is_dir() and path.lstat().st_uid == pwd.getpwnam(user).pw_uid
+        return path.is_dir() and path.stat().st_uid == pwd.getpwnam(user).pw_uid
     except (OSError, KeyError):
         return False
 
@@ -366,10 +366,11 @@ def _chown_step(job: str, user: str) -> Step:
         if not path.exists():
             restore.callback(path.rmdir)
             path.mkdir(mode=0o700)
-        account, seen = pwd.getpwnam(user), path.stat(follow_symlinks=False)
+        place = resolved(path)  # only root can have linked it to another disk
+        account, seen = pwd.getpwnam(user), place.stat()
         if seen.st_uid != account.pw_uid:
-            restore.callback(_chown, path, seen.st_uid, seen.st_gid)
-            _chown(path, account.pw_uid, account.pw_gid)
+            restore.callback(_chown, place, seen.st_uid, seen.st_gid)
+            _chown(place, account.pw_uid, account.pw_gid)
 
     return Step("give the state away", give, restore.close, (StateChange(path, user),))
 

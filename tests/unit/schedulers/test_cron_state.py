@@ -93,3 +93,19 @@ def test_new_user_of_a_job_owns_the_directories_of_earlier_outputs(
     monkeypatch.setattr(os, "fchown", lambda *_: given.append("."))
     _chown_step("daily", OWN.pw_name).do()
     assert given == ["second.json", *"." * (depth + 1)]
+
+
+def test_state_on_another_disk_is_given_to_the_user_of_the_job(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk/daily").mkdir(parents=True)
+    base.mkdir(parents=True)
+    (base / "daily").symlink_to(tmp_path / "disk/daily")
+    given: list[str] = []
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.struct_passwd((*OWN[:2], 4242, 4243, *OWN[4:])))
+    monkeypatch.setattr(
+        os, "fchown", lambda fd, *_: given.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+    )
+    _chown_step("daily", OWN.pw_name).do()
+    assert given == [str(tmp_path / "disk/daily")]
+    assert (base / "daily").is_symlink()
