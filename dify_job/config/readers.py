@@ -171,6 +171,10 @@ def base_url(value: Any) -> str:
         )
     if parts.username or parts.password:
         raise value_error("{setting} must not contain a user or password; the API key alone gives access")
+    if re.search(r"[${}<>]", parts.netloc):
+        raise value_error(
+            "{setting} must contain the name of the server, because dify-job replaces no variables"
+        )
     if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
         raise value_error("{setting} must be an address without ?, # and spaces")
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")

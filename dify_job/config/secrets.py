@@ -32,6 +32,7 @@ _MIN_TOKEN = 16
 _PRIVATE_HEADER = r"(?i)secret|token|key|auth|cookie|pass|signature"
 _KEY_ONLY = msg("write only the API key itself, such as app-...")
 _ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
+_VARIABLE = r"\$[A-Za-z_{(]"  # python-dotenv and shells replace it
 _HEADER_WORDS = r"(?i)(authorization:|bearer )"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -149,6 +150,15 @@ def check_key(text: str, where: str) -> Secret:
             msg(
                 "the API key from {where} must not begin with '{assignment}='",
                 assignment=assignment[1],
+                where=where,
+            ),
+            _KEY_ONLY,
+        )
+    if re.match(_VARIABLE, key):
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "the API key from {where} is a variable, but dify-job replaces no variables",
                 where=where,
             ),
             _KEY_ONLY,

@@ -109,6 +109,8 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
             '[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n',
             ":3: the settings every, cron cannot be used together",
         ),
+        ('[jobs.a]\nbase_url = "http://${HOST}/v1"\n', ":2: base_url must contain the name of the server"),
+        ('[jobs.a]\nbase_url = "http://<host>:80"\n', ":2: base_url must contain the name of the server"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://a..b"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://*.example.com"\n', ":2: base_url is not an http or https address"),
