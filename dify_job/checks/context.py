@@ -26,7 +26,7 @@ from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last_success
 from ..state.store import InFlight
 from .finding import location_of
-from .probes import Servers
+from .probes import AppProbes
 
 
 def store_forms(contexts: Iterable["HostContext"]) -> None:
@@ -50,7 +50,7 @@ class HostContext:
         scheduler: The scheduler that has the job, otherwise the one that install would choose.
         now: The current time, aware.
         installed: The installations of the job with their schedulers; usually one or none.
-        servers: The answers of the servers; all jobs of one command share them.
+        probes: What the servers answer about apps; all jobs of one command share them.
         prepared: The job that install is about to install; None for other commands.
         scheduler_error: Why a scheduler does not report its jobs; None if all schedulers do.
         past: The job's past runs if they were already read, otherwise None.
@@ -61,7 +61,7 @@ class HostContext:
     scheduler: Backend
     now: datetime
     installed: tuple[tuple[Backend, InstalledJob], ...] = ()
-    servers: Servers = field(default_factory=Servers)
+    probes: AppProbes = field(default_factory=AppProbes)
     prepared: JobSpec | None = None
     scheduler_error: JobError | None = None
     past: tuple[RunRecord, ...] | None = None
@@ -76,7 +76,7 @@ class HostContext:
         *,
         backend: str = "auto",
         scope: Scope | None = None,
-        servers: Servers | None = None,
+        probes: AppProbes | None = None,
         scheduler_error: JobError | None = None,
     ) -> "HostContext":
         """Return the context of a job.
@@ -88,7 +88,7 @@ class HostContext:
             now: The current time, aware.
             backend: The scheduler of a job that is not installed.
             scope: The scope of a job that is not installed.
-            servers: The answers of the servers, for several jobs.
+            probes: What the servers answer about apps, for several jobs.
             scheduler_error: Why a scheduler does not report its jobs; None if all schedulers do.
         """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
@@ -102,7 +102,7 @@ class HostContext:
             scheduler=mine[0][0] if mine else likely_backend(backend, scope),
             now=now,
             installed=mine,
-            servers=servers or Servers(),
+            probes=probes or AppProbes(),
             scheduler_error=scheduler_error,
         )
 
@@ -132,7 +132,7 @@ class HostContext:
     @cached_property
     def app(self) -> AppProbe | None:
         """The server's answer about the app; None if the server cannot be asked or the time is used up."""
-        return self.servers.probe(self.job, self.key) if isinstance(self.key, Secret) else None
+        return self.probes.of(self.job, self.key) if isinstance(self.key, Secret) else None
 
     # Its installation
 

@@ -17,8 +17,8 @@ from ..run.outcome import NOT_DIFY, NotSent, RunOutcome, decide
 _BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
 
 
-class Servers:
-    """The apps of several jobs; each app is probed once, within a time limit.
+class AppProbes:
+    """The probes of the apps of several jobs: each app is probed once, within a time limit.
 
     Args:
         budget: Seconds for all of them.
@@ -29,7 +29,7 @@ class Servers:
         self._seen: dict[tuple[str, str, Path | None], AppProbe] = {}
         self._gone: dict[str, AppProbe] = {}
 
-    def probe(self, job: Job, key: Secret) -> AppProbe | None:
+    def of(self, job: Job, key: Secret) -> AppProbe | None:
         """Return the server's answer about a job's app; None if it cannot be asked or the time is used up.
 
         Args:

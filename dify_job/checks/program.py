@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..config.model import Job
-from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
+from ..dify.transport import bypasses_proxy, ca_file_of_openssl
 from ..messages.command import command
 from ..messages.message import join, msg
 from ..schedulers.job_spec import unit_names
@@ -279,7 +279,7 @@ def _proxy_variables(base_url: str) -> set[str]:
     used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
     if used is None or proxy_bypass(parts.hostname or ""):
         return set()
-    if no_proxy_to_loopback(base_url):  # a run goes there directly, whatever the shell says
+    if bypasses_proxy(base_url):  # a run goes there directly, whatever the shell says
         return set()
     names = {f"{used}_proxy", f"{used}_proxy".upper()}
     return {name for name in names if os.environ.get(name)}

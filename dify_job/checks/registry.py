@@ -33,7 +33,7 @@ from .inputs import (
 )
 from .machine import check_clock, check_disk, check_journal, check_state
 from .past_runs import check_in_flight, check_last_run, check_missed_runs
-from .probes import Servers
+from .probes import AppProbes
 from .program import check_bytecode, check_environment, check_interpreter, check_program
 from .server import (
     check_access,
@@ -225,7 +225,7 @@ def check_jobs(
     Raises:
         JobError: (usage) There is no such job.
     """
-    now, servers = datetime.now(UTC), Servers()
+    now, probes = datetime.now(UTC), AppProbes()
     if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):
         # The default search would find the caller's own file first.
         config_path = config_path or scope_config(system=True)
@@ -246,7 +246,7 @@ def check_jobs(
             now,
             backend=backend,
             scope=asked,
-            servers=servers,
+            probes=probes,
             scheduler_error=scheduler_error,
         )
         for one in jobs
@@ -293,7 +293,7 @@ def check_prepared(
     scheduler: Backend,
     ready: Iterable[PreparedJob],
     now: datetime,
-    servers: Servers | None = None,
+    probes: AppProbes | None = None,
 ) -> list[HostContext]:
     """Check jobs before they are installed, and return their contexts.
 
@@ -302,7 +302,7 @@ def check_prepared(
         scheduler: The scheduler to install with.
         ready: The jobs.
         now: The current time, aware.
-        servers: The servers to ask about the apps; a server that does not answer is ignored. None: ask none.
+        probes: The probes of the apps; a server that does not answer is ignored. None: ask no server.
 
     Raises:
         JobError: The first mistake.
@@ -316,10 +316,10 @@ def check_prepared(
                 config=config,
                 scheduler=scheduler,
                 now=now,
-                servers=servers or Servers(),
+                probes=probes or AppProbes(),
                 prepared=each.spec,
             )
-            for error in rejections(context, Needs.HOST if servers is None else Needs.SERVER):
+            for error in rejections(context, Needs.HOST if probes is None else Needs.SERVER):
                 raise error
             contexts.append(context)
     return contexts

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ..checks.context import HostContext, store_forms
-from ..checks.probes import Servers
+from ..checks.probes import AppProbes
 from ..checks.registry import check_prepared
 from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
@@ -259,9 +259,9 @@ def _http_config(
 
 
 def _check(requests: Iterable[_Request], now: datetime) -> list[HostContext]:
-    servers, seen = Servers(_SERVER_TIMEOUT), list[HostContext]()
+    probes, seen = AppProbes(_SERVER_TIMEOUT), list[HostContext]()
     for request in requests:
-        seen += check_prepared(request.config, request.scheduler, request.ready, now, servers)
+        seen += check_prepared(request.config, request.scheduler, request.ready, now, probes)
     return seen
 
 

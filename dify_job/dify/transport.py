@@ -263,7 +263,7 @@ def send(
         timeout=(min(connect, _MAX_CONNECT), read),
         # Per request, because REQUESTS_CA_BUNDLE overrides the session's; None: the default certificates.
         verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
-        proxies=no_proxy_to_loopback(url),
+        proxies={"no_proxy": "*"} if bypasses_proxy(url) else {},
         allow_redirects=False,
         stream=True,
     )
@@ -277,8 +277,8 @@ def ca_file_of_openssl() -> str | None:
     return given if given and os.access(given, os.R_OK) else None
 
 
-def no_proxy_to_loopback(url: str) -> dict[str, str]:
-    """Return the `proxies` argument of requests for a URL.
+def bypasses_proxy(url: str) -> bool:
+    """Return whether requests to a URL use no proxy, even if the environment names one.
 
     Loopback addresses bypass the proxy, which has a loopback of its own and would receive the key
     unencrypted. This also supports forms of NO_PROXY that curl(1) or Go know and requests does not:
@@ -286,15 +286,13 @@ def no_proxy_to_loopback(url: str) -> dict[str, str]:
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").partition("%")[0].rstrip(".")
-    direct = re.fullmatch(r"localhost|127\.[\d.]+|(0\.){3}0", host) is not None
-    if not direct:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        direct = _goes_direct(host, port, listed)
-    return {"no_proxy": "*"} if direct else {}
+    if re.fullmatch(r"localhost|127\.[\d.]+|(0\.){3}0", host) is not None:
+        return True
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return _is_listed(host, port, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "")
 
 
-def _goes_direct(host: str, port: int, listed: str) -> bool:
+def _is_listed(host: str, port: int, listed: str) -> bool:
     """Return True for a loopback address and for an address in a NO_PROXY list."""
     try:
         address = ipaddress.ip_address(host)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dify_job.dify.transport import no_proxy_to_loopback
+from dify_job.dify.transport import bypasses_proxy
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ from dify_job.dify.transport import no_proxy_to_loopback
 def test_no_proxy_is_matched(url: str, no_proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert bool(no_proxy_to_loopback(url)) is direct
+    assert bypasses_proxy(url) is direct
     monkeypatch.setenv("no_proxy", no_proxy)
     monkeypatch.setenv("NO_PROXY", "")
-    assert bool(no_proxy_to_loopback(url)) is direct
+    assert bypasses_proxy(url) is direct

@@ -5,7 +5,6 @@ import pickle
 
 import pytest
 
-from dify_job.checks.finding import Finding, Severity
 from dify_job.messages.command import Command, Reader, command, for_reader
 from dify_job.messages.message import msg
 
@@ -48,13 +47,3 @@ def test_command_survives_copy_and_pickle() -> None:
     for same in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert isinstance(same, Command)
         assert (same.argv, same.needs_root, str(same)) == (one.argv, True, "dify-job status")
-
-
-def test_problem_in_json_is_english() -> None:
-    finding = Finding("key", Severity.FAIL, msg("{path} is missing", path="/k"), command("dify-job", "init"))
-    assert finding.for_reader(BY_SUDO).as_json() == {
-        "check": "key",
-        "level": "fail",
-        "message": "/k is missing",
-        "fix": "sudo dify-job init",
-    }

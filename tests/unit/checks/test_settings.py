@@ -1,0 +1,42 @@
+"""Checks of settings against the host."""
+
+import venv
+from pathlib import Path
+
+import pytest
+
+from dify_job.checks import settings
+from dify_job.checks.finding import Severity
+from dify_job.config.model import Notify, ScheduleConfig
+from tests.support.host_contexts import context_of, installed_context_of, make_job
+
+
+def test_notifications_need_apprise_in_the_interpreter_of_the_job(tmp_path: Path) -> None:
+    urls = tmp_path / "urls"
+    urls.write_text("json://localhost\n")
+    urls.chmod(0o600)
+    venv.create(tmp_path / "other", symlinks=True)
+    job = make_job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
+    check = settings.check_apprise(installed_context_of(job))
+    assert check is not None
+    assert check.severity is Severity.OK, "these tests have it"
+    other = tmp_path / "other/bin/python"
+    check = settings.check_apprise(installed_context_of(job, other))
+    assert check is not None
+    assert (check.severity, check.message) == (
+        Severity.WARN,
+        f"nobody will be notified: the Python environment of {other} does not contain apprise",
+    )
+    assert check.fix == f"python3 -m pip --python {other} install apprise"
+
+
+def test_missing_zone_data_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
+    zoned = make_job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
+    assert settings.check_zone(context_of(zoned)).severity is Severity.FAIL
+    named = make_job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
+    assert "Europe/Berlin" in settings.check_zone(context_of(named)).message
+    (tmp_path / "Asia").mkdir()
+    (tmp_path / "Asia/Shanghai").touch()
+    assert settings.check_zone(context_of(zoned)).severity is Severity.OK
+    assert settings.check_zone(context_of(make_job())).severity is Severity.OK
