@@ -111,7 +111,8 @@ class PendingCall:
                 ),
             )
         except transport.ERRORS as error:
-            self._on_event(self, ConnectionLost(self.tracker.connected, transport.reason_of(error)))
+            sent = self.tracker.connected and not transport.started_nothing(error)
+            self._on_event(self, ConnectionLost(sent, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
             self._on_event(self, error)
 

@@ -334,6 +334,13 @@ def reason_of(error: BaseException) -> Failure:
     return Failure.of(words, cause)
 
 
+def started_nothing(error: BaseException) -> bool:
+    """Return True if the server ended TLS before it read the request (TLS 1.3 reports this afterwards)."""
+    return any(
+        isinstance(cause, ssl.SSLError) and cause.reason == _CLIENT_CERTIFICATE for cause in _causes(error)
+    )
+
+
 def _description(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return msg(
@@ -341,6 +348,8 @@ def _description(cause: BaseException) -> str | None:
         )
     if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return msg("the server does not use TLS: use http:// in the address")
+    if isinstance(cause, ssl.SSLError) and cause.reason == _CLIENT_CERTIFICATE:
+        return msg("the server requires a TLS client certificate, which dify-job cannot send")
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or cause.strerror or msg("no reason was given")
         return msg("the TLS connection failed ({reason})", reason=reason)
@@ -350,6 +359,7 @@ def _description(cause: BaseException) -> str | None:
     return cause.strerror if isinstance(cause, OSError) else None
 
 
+_CLIENT_CERTIFICATE = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 _CERTIFICATE_CAUSES = {
     10: FailureCause.CERTIFICATE_EXPIRED,  # X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h)
     62: FailureCause.CERTIFICATE_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH

@@ -22,7 +22,7 @@ from .call_options import CallOptions
 # From 0.14.2 on, the app's limit is a 400 like wrong inputs, with another message (dify#11955). Messages of
 # model providers contain the same words.
 _BUSY = "Too many requests"
-_BUSY_CODES = frozenset({"invalid_param", "too_many_requests", ""})
+_BUSY_CODES = frozenset({"invalid_param", "rate_limit_error", "too_many_requests", ""})
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
 # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
@@ -333,7 +333,8 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
     if _API_DISABLED in error.message:
         hint = msg("enable Backend Service API on the app's overview page in Dify")
         return RunOutcome(Outcome.CONFIG, msg("the app's API is disabled"), hint)
-    if error.code in ("bad_request", "not_found") and options.workflow_id:
+    lacks_version = error.status == 404 and error.from_dify and not error.code  # before 1.7.2
+    if options.workflow_id and (lacks_version or error.code in ("bad_request", "not_found")):
         return RunOutcome(
             Outcome.CONFIG,
             msg(

@@ -222,9 +222,11 @@ def test_only_the_400_for_busy_is_retried(dify_job: Command) -> None:
     # dify#11955
     busy = "Too many requests. Please try again later. The current maximum concurrent requests allowed is 10."
     refuse = {"code": "invalid_param", "message": busy, "status": 400}
-    with ScriptedServer(post=[answer(400, refuse), stream(STARTED, finished("succeeded"))]) as server:
-        ran = run(dify_job, server)
-    assert (ran.code, ran.result["attempts"]) == (0, 2)
+    for status, code in ((400, "invalid_param"), (429, "rate_limit_error")):
+        rejection = answer(status, refuse | {"code": code, "status": status})
+        with ScriptedServer(post=[rejection, stream(STARTED, finished("succeeded"))]) as server:
+            ran = run(dify_job, server)
+        assert (ran.code, ran.result["attempts"]) == (0, 2)
     with ScriptedServer(post=answer(400, refuse | {"message": "text is required in input form"})) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (65, 1)

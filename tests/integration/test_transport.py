@@ -1,5 +1,6 @@
 """Transport: TLS, proxies, responses without chunks, large events, single bytes."""
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -22,7 +23,7 @@ from dify_job.dify.client import (
 )
 from dify_job.dify.event_queue import Cancel, EventQueue
 from tests.support.command import KEY, Command
-from tests.support.socket_server import RespondWith
+from tests.support.socket_server import RespondWith, SocketServer
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 
@@ -119,6 +120,34 @@ def test_tls_is_verified_and_ca_file_adds_an_authority(
     config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
     env = {"K": KEY, "REQUESTS_CA_BUNDLE": "/nonexistent"}
     assert dify_job("run", "--config", str(config), env=env).code == 0
+
+
+class ClientCertificateServer(SocketServer):
+    """A server that requires a client certificate, which TLS 1.3 reports after the client's request."""
+
+    def __init__(self, certificate: tuple[Path, Path]) -> None:
+        super().__init__()
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate[1]))
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.load_cert_chain(certificate[1], certificate[0])
+        self.base_url = f"https://localhost:{self._listener.getsockname()[1]}/v1"
+
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - all connections are alike
+        with self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as tls:
+            with contextlib.suppress(ssl.SSLError):
+                tls.do_handshake()
+            socket.socket.shutdown(tls, socket.SHUT_WR)
+            while socket.socket.recv(tls, 65536):
+                pass
+
+
+def test_missing_client_certificate_starts_nothing(dify_job: Command, certificate: tuple[Path, Path]) -> None:
+    with ClientCertificateServer(certificate) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "SSL_CERT_FILE": str(certificate[1])}
+        ran = dify_job("run", env=env)
+    assert ran.code == 69
+    assert "requires a TLS client certificate" in ran.result["message"]
+    assert not (dify_job.home / "state/in-flight.json").exists()
 
 
 def test_proxy_of_the_environment_is_used_and_its_password_redacted(

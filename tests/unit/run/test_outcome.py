@@ -104,3 +104,21 @@ def test_shutdown_of_the_worker_is_not_reported_as_a_manual_stop() -> None:
 def test_call_that_was_not_sent_may_be_repeated() -> None:
     found = decide(NotSent("the server refused the connection"))
     assert (found.outcome, found.next, found.unsent) == ("unreachable", Next.RETRY, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "version", "outcome"),
+    [
+        (404, b"<html>404 Not Found", "1.7.1", "config"),  # the path exists since 1.7.2
+        (404, b'{"code": "not_found", "message": "no", "status": 404}', "1.16.1", "config"),
+        (400, b'{"code": "bad_request", "message": "no", "status": 400}', "1.16.1", "config"),
+        (404, b"<html>404 Not Found", None, "protocol"),
+    ],
+)
+def test_version_that_the_server_cannot_run_is_a_configuration_error(
+    status: int, body: bytes, version: str | None, outcome: str
+) -> None:
+    error = read_error(status, {"X-Version": version} if version else {}, body)
+    found = decide(error, CallOptions(workflow_id="some-version"))
+    assert found.outcome.value == outcome
+    assert ("some-version" in found.message) is (outcome == "config")
