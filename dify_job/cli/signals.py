@@ -40,13 +40,13 @@ class Signals(RunObserver):
         code: the exit code of the run once it is known; no signal changes it.
     """
 
-    def __init__(self, inbox: EventQueue) -> None:
+    def __init__(self, events: EventQueue) -> None:
         """Install the handlers.
 
         Args:
-            inbox: The event queue of the run.
+            events: The event queue of the run.
         """
-        self._inbox = inbox
+        self._events = events
         self._raises = True
         self._seen = 0
         self.code: int | None = None
@@ -87,7 +87,7 @@ class Signals(RunObserver):
         self._seen += 1
         if self._seen > 1:
             self._end_after_grace(signum)
-        self._inbox.cancel(signum)
+        self._events.cancel(signum)
 
     def _end_after_grace(self, signum: int) -> None:
         signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signum if self.code is None else self.code))

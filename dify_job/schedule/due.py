@@ -30,32 +30,34 @@ class Decision:
     why: str = ""
 
 
-def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
+def decide(schedule: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
     """Decide whether a job is due.
 
     With catch_up, a missed run is caught up once, within max_late.
 
     Args:
-        config: The job's schedule.
+        schedule: The job's schedule.
         now: The time of the start, aware.
         last: The recorded last due time; None at the first start, which is not a run, so no install starts
             one.
     """
     now = now.astimezone(UTC)  # within a time zone, subtraction uses wall-clock time
-    if config.every is not None:
-        return _decide_interval(config, config.every, now, last)
+    if schedule.every is not None:
+        return _decide_interval(schedule, schedule.every, now, last)
     if last is not None and last - now > _CLOCK_STEP_BACK:
         return Decision(due=False, new_last_due=now, why=_CLOCK_STEPPED_BACK)
-    since = now - timedelta(seconds=config.max_late or _CRON_MINUTE)
+    since = now - timedelta(seconds=schedule.max_late or _CRON_MINUTE)
     if last is not None:
-        since = last if config.catch_up and config.max_late is None else max(last, since)
-    at = next(upcoming.due_times(config, since), None)
+        since = last if schedule.catch_up and schedule.max_late is None else max(last, since)
+    at = next(upcoming.due_times(schedule, since), None)
     if at is not None and at <= now:
         return Decision(due=True, new_last_due=now)
     return Decision(due=False, new_last_due=now if last is None else None, why=_not_before(at))
 
 
-def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
+def _decide_interval(
+    schedule: ScheduleConfig, every: float, now: datetime, last: datetime | None
+) -> Decision:
     grid, step = intervals.grid_of(every), round(every)
     grid_time = int(now.timestamp()) // grid * grid
     if last is None:
@@ -72,7 +74,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     late = (now - at).total_seconds()
     # a clock change delays cron by one grid time; a longer delay is an outage
     within_limit = (
-        late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
+        late <= schedule.max_late if schedule.max_late is not None else schedule.catch_up or late < 2 * grid
     )
     if steps and within_limit:
         return Decision(due=True, new_last_due=at)
@@ -86,34 +88,34 @@ def _not_before(at: datetime | None) -> str:
     return msg("the run is not due before {when}", when=at.strftime("%Y-%m-%d %H:%M %Z"))
 
 
-def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
+def too_late(schedule: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
     """Return why a scheduled start is later than max_late allows; None if it may run.
 
     Suspend, a clock jump, or a run longer than the interval makes a start late.
 
     Args:
-        config: The job's schedule; its jitter does not count as lateness.
+        schedule: The job's schedule; its jitter does not count as lateness.
         now: The time of the start, aware.
         by_cron: cron started it.
     """
-    if config.max_late is None:
+    if schedule.max_late is None:
         return None
-    since = now.astimezone(UTC) - timedelta(seconds=config.max_late + config.jitter + 1)
-    if next(upcoming.run_times(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
+    since = now.astimezone(UTC) - timedelta(seconds=schedule.max_late + schedule.jitter + 1)
+    if next(upcoming.run_times(schedule, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
         "the scheduled time was more than {max_late} ago (max_late)",
-        max_late=timespan_text(config.max_late),
+        max_late=timespan_text(schedule.max_late),
     )
 
 
-def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:
+def jitter_of(schedule: ScheduleConfig, job: str, host: str) -> float:
     """Return the jitter of a job on a host in seconds: always the same, at most the configured jitter.
 
     Args:
-        config: The job's schedule.
+        schedule: The job's schedule.
         job: The job.
         host: The name of the host.
     """
     share = int.from_bytes(hashlib.sha256(f"{host}:{job}".encode()).digest()[:8], "big") / 2**64
-    return share * config.jitter
+    return share * schedule.jitter

@@ -36,11 +36,11 @@ def key_by_manager(scope: Scope, version: int) -> bool:
     return scope is Scope.SYSTEM and version >= _CREDENTIALS_SINCE
 
 
-def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
+def render_units(spec: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
     """Return service and timer, and the failure unit of a job with notifications.
 
     Args:
-        plan: The job.
+        spec: The job.
         scope: The scope of the units.
         version: The version of systemd.
         directory: The directory of the units.
@@ -48,41 +48,41 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     Raises:
         JobError: (config, rejected) This version of systemd cannot run the job.
     """
-    _check_version(plan, scope, version)
-    check_user_name(plan)
-    service, timer = unit_names(plan.job)
+    _check_version(spec, scope, version)
+    check_user_name(spec)
+    service, timer = unit_names(spec.job)
     values = {
-        "job": plan.job,
-        "description": free_text(plan.description),
+        "job": spec.job,
+        "description": free_text(spec.description),
         "service": service,
         "timer": timer,
         "system": scope is Scope.SYSTEM,
         "since": lambda needed: version >= needed,
-        **_start(plan, version),
-        **_keys(plan, scope, version),
-        **_confinement(plan, dynamic=plan.run_as is None and key_by_manager(scope, version)),
-        "schedule": free_text(schedule_lines.schedule_text(plan.schedule)),
-        "calendars": schedule_lines.systemd_lines(plan.schedule).lines,
-        "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
-        "catch_up": plan.schedule.catch_up,
-        "notifies": bool(plan.notify),
-        "failure_command": _command(plan.failure_command(service, user=scope is Scope.USER)),
-        "notify": quoted("DIFY_JOB_NOTIFY=" + plan.notify.replace("$", "\\u0024")),  # in JSON
+        **_start(spec, version),
+        **_keys(spec, scope, version),
+        **_confinement(spec, dynamic=spec.run_as is None and key_by_manager(scope, version)),
+        "schedule": free_text(schedule_lines.schedule_text(spec.schedule)),
+        "calendars": schedule_lines.systemd_lines(spec.schedule).lines,
+        "jitter": format_timespan(spec.schedule.jitter) if spec.schedule.jitter else "",
+        "catch_up": spec.schedule.catch_up,
+        "notifies": bool(spec.notify),
+        "failure_command": _command(spec.failure_command(service, user=scope is Scope.USER)),
+        "notify": quoted("DIFY_JOB_NOTIFY=" + spec.notify.replace("$", "\\u0024")),  # in JSON
     }
     templates = {service: "job.service.j2", timer: "job.timer.j2"}
-    if plan.notify:
-        templates[failure_unit_name(plan.job)] = "notify.service.j2"
-    source = str(plan.config_path)
+    if spec.notify:
+        templates[failure_unit_name(spec.job)] = "notify.service.j2"
+    source = str(spec.config_path)
     return tuple(
         RenderedFile(
             directory / name,
-            with_header(plan.job, plan.fingerprint, source, render_file(f"systemd/{template}", values)),
+            with_header(spec.job, spec.fingerprint, source, render_file(f"systemd/{template}", values)),
         )
         for name, template in templates.items()
     )
 
 
-def _check_version(plan: JobSpec, scope: Scope, version: int) -> None:
+def _check_version(spec: JobSpec, scope: Scope, version: int) -> None:
     if version < OLDEST:
         raise JobError(
             Outcome.CONFIG,
@@ -93,58 +93,58 @@ def _check_version(plan: JobSpec, scope: Scope, version: int) -> None:
             ),
             msg("use --backend cron"),
         )
-    if plan.key_credential is not None and (scope is Scope.USER or version < ENCRYPTED_SINCE):
+    if spec.key_credential is not None and (scope is Scope.USER or version < ENCRYPTED_SINCE):
         raise JobError(
             Outcome.CONFIG,
             msg(
                 "the API key of job {job} is encrypted, but only system units of systemd {minimum} or "
                 "newer can decrypt it",
-                job=plan.job,
+                job=spec.job,
                 minimum=ENCRYPTED_SINCE,
             ),
             msg(
                 "store the API key in a file with mode 0600 instead: {command}",
-                command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
+                command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
             ),
         )
 
 
-def _start(plan: JobSpec, version: int) -> dict[str, object]:
+def _start(spec: JobSpec, version: int) -> dict[str, object]:
     """Return the template values of the command and its exit codes."""
     final = (
         row.code for row in TABLE if row.code and row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
     )
     return {
-        "command": _command(plan.command()),
-        "knows_timer_starts": knows_timer_starts(plan, version),
-        "start_limit": format_timespan(plan.timeout + _GRACE),
+        "command": _command(spec.command()),
+        "knows_timer_starts": knows_timer_starts(spec, version),
+        "start_limit": format_timespan(spec.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
         "final_codes": " ".join(map(str, final)),
     }
 
 
-def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
+def _keys(spec: JobSpec, scope: Scope, version: int) -> dict[str, object]:
     """Return the template values of credentials: the key, plain or encrypted, and the files of notify."""
-    plain = plan.key_file is not None and version >= _CREDENTIALS_SINCE
-    secrets = plan.secrets if key_by_manager(scope, version) else ()
+    plain = spec.key_file is not None and version >= _CREDENTIALS_SINCE
+    secrets = spec.secrets if key_by_manager(scope, version) else ()
     return {
-        "credential": f"api_key:{path_value(plan.key_file)}" if plain else "",
-        "encrypted": f"api_key:{path_value(plan.key_credential)}" if plan.key_credential else "",
+        "credential": f"api_key:{path_value(spec.key_file)}" if plain else "",
+        "encrypted": f"api_key:{path_value(spec.key_credential)}" if spec.key_credential else "",
         "secrets": [f"{name}:{path_value(path)}" for name, path in secrets],
     }
 
 
-def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
+def _confinement(spec: JobSpec, *, dynamic: bool) -> dict[str, object]:
     """Return the template values of user and accessible paths."""
-    touched = (plan.python, resolved(plan.python), plan.config_path, *plan.reads, *plan.writes)
+    touched = (spec.python, resolved(spec.python), spec.config_path, *spec.reads, *spec.writes)
     closed = "read-only" if any(map(in_home, touched)) else "yes"
     return {
         "dynamic": dynamic,
-        "user": plan.run_as or (_dynamic_user(plan.job) if plan.notify and dynamic else ""),
-        "protect_home": "no" if any(map(in_home, plan.writes)) else closed,
-        "writes": [path_value(path) for path in plan.writes],
-        "reads": [path_value(path) for path in plan.reads],
-        "metrics_directories": [path_value(plan.metrics_directory)] if plan.metrics_directory else [],
+        "user": spec.run_as or (_dynamic_user(spec.job) if spec.notify and dynamic else ""),
+        "protect_home": "no" if any(map(in_home, spec.writes)) else closed,
+        "writes": [path_value(path) for path in spec.writes],
+        "reads": [path_value(path) for path in spec.reads],
+        "metrics_directories": [path_value(spec.metrics_directory)] if spec.metrics_directory else [],
     }
 
 
@@ -154,32 +154,32 @@ def _dynamic_user(job: str) -> str:
     return name if len(name) <= _MAX_USER else f"dify-job-{fingerprint(job)}"
 
 
-def knows_timer_starts(plan: JobSpec, version: int) -> bool:
+def knows_timer_starts(spec: JobSpec, version: int) -> bool:
     """Return whether a start can be skipped, and the unit can distinguish timer starts from manual starts.
 
     Args:
-        plan: The job.
+        spec: The job.
         version: The version of systemd.
     """
-    return may_skip_start(plan) and version >= _TRIGGER_VARIABLES_SINCE
+    return may_skip_start(spec) and version >= _TRIGGER_VARIABLES_SINCE
 
 
-def may_skip_start(plan: JobSpec) -> bool:
+def may_skip_start(spec: JobSpec) -> bool:
     """Return whether a start can be skipped, by max_late or as not due."""
-    return plan.schedule.max_late is not None or schedule_lines.systemd_lines(plan.schedule).if_due
+    return spec.schedule.max_late is not None or schedule_lines.systemd_lines(spec.schedule).if_due
 
 
-def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
+def limitations(spec: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     """Return the limitations of systemd for a job with the alternatives, a sentence each.
 
     Args:
-        plan: The job.
+        spec: The job.
         scope: The scope of the unit.
         version: The version of systemd.
     """
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS_SINCE:
-        who = plan.run_as or msg("root without capabilities")
+        who = spec.run_as or msg("root without capabilities")
         found.append(
             msg(
                 "{who} must be able to read the API key file, because systemd {version} does not "
@@ -188,14 +188,14 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
                 who=who,
             )
         )
-    if plan.schedule.jitter and version < _CREDENTIALS_SINCE:
+    if spec.schedule.jitter and version < _CREDENTIALS_SINCE:
         found.append(
             msg(
                 "systemd {version} has no FixedRandomDelay=, so the jitter changes with each daemon-reload",
                 version=version,
             )
         )
-    if may_skip_start(plan) and version < _TRIGGER_VARIABLES_SINCE:
+    if may_skip_start(spec) and version < _TRIGGER_VARIABLES_SINCE:
         found.append(
             msg(
                 "systemd {version} does not report to dify-job who started the unit, so even "
