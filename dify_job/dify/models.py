@@ -8,6 +8,7 @@ import email.utils
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
+from http import HTTPStatus
 from json import JSONDecodeError
 from typing import Any, NamedTuple, Self
 
@@ -345,7 +346,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = 
         url=url,
         version=version_of(headers),
         passed_on=status in _MAY_BE_PASSED_ON
-        or _PASSED_ON_HEADER in headers
+        or (status == HTTPStatus.SERVICE_UNAVAILABLE and _PASSED_ON_HEADER in headers)
         or _PASSED_ON.search(body[:_MAX_PAGE]) is not None,
     )
 

@@ -214,9 +214,10 @@ class RunMonitor:
         self._poller.learn_version(models.version_of(reply.headers))
         if not 200 <= reply.status < 300:
             error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
-            if self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection:
-                error = error._replace(passed_on=True)
             outcome = decide(error, self._options)
+            late = self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection
+            if late and outcome.next is Next.RETRY:
+                outcome = decide(error._replace(passed_on=True), self._options)
             return self._on_lost(outcome.why) if outcome.next is Next.SEARCH else outcome
         match models.read_answer(reply.body):
             case WorkflowRun() as run:

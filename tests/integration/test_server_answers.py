@@ -112,6 +112,24 @@ def test_503_that_may_be_a_timeout_of_a_gateway_is_not_retried(
     assert (ran.code, server.count("post")) == (0, posts)
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "pause", "code"),
+    [(413, {}, 1.0, 65), (403, {}, 1.0, 77), (403, {"apigw-requestid": "Abc="}, 0.0, 77), (429, {}, 1.0, 0)],
+)
+def test_late_rejection_is_searched_for_a_run_only_where_it_would_be_retried(
+    dify_job: Command, status: int, headers: dict[str, str], pause: float, code: int
+) -> None:
+    dify_job.limits |= {"prompt_rejection": 0.5}
+    [(_, raw)] = answer(status, b"<h1>rejected</h1>", headers).parts
+    with ScriptedServer(
+        post=RawResponse(((pause, raw),)),
+        logs=answer(200, logs("running")),
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (code, 1)
+
+
 @pytest.mark.parametrize("status", [201, 203, 206, 299])
 @pytest.mark.parametrize("mode", ["blocking", "streaming"])
 def test_any_2xx_status_is_read_as_the_response(dify_job: Command, status: int, mode: str) -> None:
