@@ -142,22 +142,22 @@ TABLE: tuple[ExitCode, ...] = (
         RetrySafety.POLICY,
     ),
     ExitCode(
-        129, Outcome.CANCELLED, "dify-job received SIGHUP and asked Dify to stop the run", RetrySafety.USELESS
+        129, Outcome.CANCELLED, "dify-job received SIGHUP and asked Dify to stop the run", RetrySafety.POLICY
     ),
     ExitCode(
-        130, Outcome.CANCELLED, "dify-job received SIGINT and asked Dify to stop the run", RetrySafety.USELESS
+        130, Outcome.CANCELLED, "dify-job received SIGINT and asked Dify to stop the run", RetrySafety.POLICY
     ),
     ExitCode(
         131,
         Outcome.CANCELLED,
         "dify-job received SIGQUIT and asked Dify to stop the run",
-        RetrySafety.USELESS,
+        RetrySafety.POLICY,
     ),
     ExitCode(
         143,
         Outcome.CANCELLED,
         "dify-job received SIGTERM and asked Dify to stop the run",
-        RetrySafety.USELESS,
+        RetrySafety.POLICY,
     ),
 )
 

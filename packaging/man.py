@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 
 from dify_job import __version__
+from dify_job.cli.exit_codes import RETRY_TEXTS
 from dify_job.cli.help import EXAMPLES
 from dify_job.cli.main import cli
 from dify_job.config.schema import SETTINGS
-from dify_job.exit_codes import TABLE
+from dify_job.exit_codes import TABLE, RetrySafety
 
 KEYS = {setting.name: setting for setting in SETTINGS}
 _GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose", "help"}
@@ -62,7 +63,7 @@ def dify_job_1() -> str:
         lines += _command(path, command, context)
     lines += [".SH EXIT STATUS", "Exit statuses of", '.BR "dify-job run" :']
     for row in TABLE:
-        again = "" if row.again == "-" else f" A retry is: {row.again}."
+        again = "" if row.again is RetrySafety.NOT_NEEDED else f" Retry: {RETRY_TEXTS[row.again]}."
         lines += [".TP", rf"\fB{row.code}\fR {_text(row.outcome)}", _text(f"{row.when}.{again}")]
     lines += [".SH FILES", *_entries(_FILES), ".SH ENVIRONMENT", *_entries(_ENVIRONMENT), ".SH SEE ALSO"]
     lines += [".BR dify-job.toml (5),", ".BR systemd.timer (5),", ".BR systemd.time (7),"]
@@ -77,8 +78,8 @@ def dify_job_toml_5() -> str:
     lines += [".SH DESCRIPTION"]
     lines += [
         _text(
-            "A TOML file with a table `[defaults]` and a table `[jobs.NAME]` for each job. A name has a-z, "
-            "0-9, - and _, and at most 48 characters. Flags override the job, and the job overrides "
+            "A TOML file with a table `[defaults]` and a table `[jobs.NAME]` for each job. The name of a job "
+            "has at most 48 characters of a-z, 0-9, - and _. Flags override the job, and the job overrides "
             "`[defaults]`. The files `config.d/*.toml` in the same directory are merged in lexical order; a "
             "key of a later file replaces that of an earlier one. `dify-job config show` shows the origin of "
             "each value, `dify-job config validate` reports every error."
@@ -126,11 +127,8 @@ def _command(path: tuple[str, ...], command: click.Command, context: click.Conte
     own = [p for p in command.params if isinstance(p, click.Option) and p.name not in _GLOBALS]
     lines = lines[:-1] + [line for option in own for line in _option(option)]
     examples = [(example, str(meaning)) for example, meaning in EXAMPLES.get(" ".join(path), ())]
-    return lines + [line for example, meaning in examples for line in _example_of(example, meaning)]
-
-
-def _example_of(example: str, meaning: str) -> list[str]:
-    return [".PP", _text(meaning), ".br", rf"\fB{_text(example)}\fR"]
+    lines += [".PP", "Examples:"] if examples else []
+    return lines + [line for one in examples for line in (".TP", rf"\fB{_text(one[0])}\fR", _text(one[1]))]
 
 
 def _paragraphs(command: click.Command) -> list[str]:

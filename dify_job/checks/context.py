@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from ..config.model import Config, Job, Secret
+from ..config.model import Config, Job, Secret, Source
 from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
 from ..exit_codes import Outcome
@@ -221,7 +221,9 @@ class HostContext:
             error: The mistake.
             key: The name of the setting.
         """
-        place = location_of(self.job, key)
+        place, origin = location_of(self.job, key), self.job.origins.get(key)
+        if origin is not None and origin.source is Source.FLAG:
+            return msg("correct {option}; {hint}", option=origin.where, hint=error.hint)
         if error.outcome is Outcome.NO_INPUT and self.account is not None:
             return msg(
                 'create the missing file so that {user} can read it, or edit the setting "files" in {place}',

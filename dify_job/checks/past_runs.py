@@ -45,7 +45,8 @@ def check_last_run(context: HostContext) -> Finding:
             return ok(msg("you have no permission to read the last run in {state}", state=context.state))
         return ok(msg("no run is on record yet"))
     if last.outcome in _GOOD_OUTCOMES:
-        return ok(msg("the last run ended with {outcome}, {time}", outcome=last.outcome, time=last.call_time))
+        at = f"{last.began.astimezone():%Y-%m-%d %H:%M:%S %Z}" if last.began is not None else last.call_time
+        return ok(msg("the last run ended with {outcome}, {time}", outcome=last.outcome, time=at))
     job = context.job.name
     if (why := why_not_started(last.exit_code)) is not None:
         fixes = {

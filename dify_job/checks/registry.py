@@ -311,8 +311,11 @@ def check_prepared(
     with access.shared_probes():
         for each in ready:
             configured = config.jobs[each.job.name]  # with its key of now, not of after the installation
+            job = configured._replace(
+                run_as=each.job.run_as, schedule=each.job.schedule, origins=each.job.origins
+            )
             context = HostContext(
-                job=configured._replace(run_as=each.job.run_as, schedule=each.job.schedule),
+                job=job,
                 config=config,
                 scheduler=scheduler,
                 now=now,

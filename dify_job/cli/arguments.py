@@ -22,6 +22,12 @@ _CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
 _FORMS = msg(
     "write the schedule as a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)"
 )
+_EXAMPLES = {
+    "every": "2h",
+    "calendar": "'Mon..Fri 07:00'",
+    "cron": "'30 7 * * 1-5'",
+    "timezone": "Asia/Shanghai",
+}
 
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
@@ -135,10 +141,13 @@ def schedule_of_flags(
             msg("--timezone needs --calendar or --cron"),
             msg("add --calendar or --cron, or leave out --timezone"),
         )
-    try:
-        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
-    except ValueError as error:
-        raise JobError(Outcome.USAGE, with_setting(error, msg("the schedule")), _FORMS) from None
+    values = {}
+    for key, value in set_flags.items():
+        try:
+            values[key] = FIELDS[key](value)
+        except ValueError as error:
+            hint = msg("write it like this: {example}", example=f"--{key} {_EXAMPLES[key]}")
+            raise JobError(Outcome.USAGE, with_setting(error, f"--{key}"), hint) from None
     return ScheduleConfig(**values)
 
 

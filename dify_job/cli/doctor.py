@@ -7,13 +7,15 @@ import click
 
 from ..checks.finding import Finding, Severity
 from ..checks.registry import check_jobs
+from ..messages.command import commands_in
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.sanitize import one_line
-from ..report.text import Colour
+from ..report.text import Colour, hanging
 from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo, echo_data, echo_json, reader, terminal_of_stdout
 
+_TEXT_COLUMN = 21
 _COLOURS = {Severity.OK: Colour.GREEN, Severity.WARN: Colour.YELLOW, Severity.FAIL: Colour.RED}
 
 
@@ -57,9 +59,12 @@ def _print(name: str, checks: Sequence[Finding], *, brief: bool) -> None:
     terminal = terminal_of_stdout()
     for check in shown:
         level = terminal.paint(check.severity.name.lower().ljust(4), _COLOURS[check.severity])
-        echo_data(f"  {level}  {check.name:<11}  {one_line(translate(check.message))}")
-        if check.fix:
-            echo_data(f"{' ' * 21}{one_line(translate(check.fix))}")
+        texts = {f"  {level}  {check.name}": check.message, "": check.fix or ""}
+        for head, text in texts.items():
+            if text:
+                shown_text, commands = one_line(translate(text)), commands_in(text)
+                lines = hanging(head, shown_text, _TEXT_COLUMN, terminal.columns, commands)
+                echo_data("\n".join(lines))
 
 
 def _as_json(name: str, checks: Sequence[Finding]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..report.text import columns_of, hanging, table
 from .options import json_option
 from .output import echo_data, echo_json, terminal_of_stdout
 
-_RETRY = {
+RETRY_TEXTS = {
     RetrySafety.NOT_NEEDED: msg("no"),
     RetrySafety.SAFE: msg("yes"),
     RetrySafety.NOT_SAFE: msg("never blindly"),
@@ -32,7 +32,7 @@ def exit_codes(*, as_json: bool) -> None:
         return
     titles: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("meaning")]
     rows: list[list[str]] = [titles]
-    rows += ([str(row.code), row.outcome, _RETRY[row.again], msg(row.when)] for row in TABLE)
+    rows += ([str(row.code), row.outcome, RETRY_TEXTS[row.again], msg(row.when)] for row in TABLE)
     shown = [[translate(cell) for cell in row] for row in rows]
     heads = table([row[:-1] for row in shown], right=[0])
     begin, width = max(map(columns_of, heads)) + 2, terminal_of_stdout().columns

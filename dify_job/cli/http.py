@@ -34,13 +34,14 @@ _LOG_INTERVAL = 10.0  # seconds between two log lines about one peer
     "uids",
     type=int,
     multiple=True,
+    metavar="UID",
     help=msg("Allow this UID to connect, in addition to root (repeatable)."),
 )
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=msg("Require the bearer token in FILE."),
+    help=msg("Require the bearer token stored in PATH."),
 )
 @pass_globals
 def http(

@@ -61,7 +61,9 @@ class _Target:
     help=msg("Trust the certificates in this PEM file."),
 )
 @schedule_options
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("Set one input."))
+@click.option(
+    "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("Set one input (repeatable).")
+)
 @click.option(
     "--file",
     "file_pairs",
@@ -355,7 +357,7 @@ def _report(place: _Target, draft: Draft, options: Globals, probe: AppProbe, *, 
     # `output` adds the caller's --config.
     is_named = options.config_path is not None or is_found(place.config)
     words = ("dify-job", *(() if is_named else ("--config", str(place.config))))
-    try_it = command(*words, "run", draft.job, needs_root=root)
+    check = command(*words, "run", draft.job, "--dry-run", needs_root=root)
     enable = command(*words, "install", draft.job, needs_root=root)
-    echo(msg("  try it     {command}", command=try_it))
+    echo(msg("  check      {command}", command=check))
     echo(msg("  enable     {command}", command=enable))

@@ -266,21 +266,26 @@ def print_one(report: JobReport) -> None:
 
 
 def print_many(reports: Sequence[JobReport]) -> None:
-    """Print a line and the notes of each job, then once the notes that all jobs share.
+    """Print a line and the notes of each job, then once the notes that several jobs share.
 
     Args:
         reports: At least two.
     """
-    notes = [report.notes for report in reports]
-    common = [note for note in notes[0] if all(note in others for others in notes)]
-    for report, own in zip(reports, notes, strict=True):
+    jobs_of: dict[str, list[str]] = {}
+    for report in reports:
+        for note in report.notes:
+            jobs_of.setdefault(note, []).append(report.result.job)
+    for report in reports:
         runs = report.next_runs(1)
         echo(msg("{line}, next run {runs}", line=report.line, runs=runs) if runs else report.line)
-        for note in own:
-            if note not in common:
+        for note in report.notes:
+            if len(jobs_of[note]) == 1:
                 echo(msg("  {note}", note=note))
-    for note in common:
-        echo(note)
+    for note, jobs in jobs_of.items():
+        if len(jobs) == len(reports):
+            echo(note)
+        elif len(jobs) > 1:
+            echo(msg("{jobs}: {note}", jobs=join(", ", jobs), note=note))
     echo(msg("commands, with {job} as the example:", job=reports[0].result.job))
     for line in reports[0].commands:
         echo(msg("  {command}", command=line))

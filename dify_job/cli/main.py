@@ -193,6 +193,8 @@ def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
         echo_err(message)
         return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
+    if isinstance(error, click.MissingParameter):  # click lists the choices on lines of their own
+        message = " ".join(message.split())
     echo_err(msg("dify-job: {message}", message=message))
     echo_err(msg("  usage: {command}", command=command(*path.split(), "--help")))
     if error.ctx is not None and error.ctx.info_name == "run":

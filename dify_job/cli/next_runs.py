@@ -10,7 +10,7 @@ from ..messages.command import Command, command, for_reader
 from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..report.job_status import broken_job
-from ..report.text import Terminal, columns_of, indented, table, time_text
+from ..report.text import Terminal, columns_of, indented, table
 from ..report.upcoming_runs import UpcomingRuns, merge_runs, upcoming_runs
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import Scope
@@ -27,6 +27,7 @@ from .output import echo_data, echo_json, reader, terminal_of_stdout
     type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
+    metavar="N",
     help=msg("Show N upcoming runs."),
 )
 @scope_options
@@ -63,7 +64,10 @@ def _lines(
     each: Sequence[UpcomingRuns], count: int, broken: Sequence[str], terminal: Terminal
 ) -> Iterator[str]:
     rows = [[translate(head) for head in (msg("NEXT RUN"), msg("JOB"), msg("SCHEDULE"))]]
-    rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merge_runs(each, count)]
+    rows += [
+        [terminal.time_text(at), one.job.name, translate(_schedule(one))]
+        for at, one in merge_runs(each, count)
+    ]
     lines = table(rows)
     if max(map(columns_of, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])

@@ -110,7 +110,7 @@ class LiveLine(RunObserver):
                 tokens = msg(" · {number} tokens", number=self._tokens) if self._tokens else ""
                 usual = "" if self.usual is None else format_timespan(max(1.0, float(round(self.usual))))
                 line = msg(
-                    "{node} · {done} nodes done · {elapsed}{of_usual}{tokens}",
+                    "{node} · nodes done: {done} · {elapsed}{of_usual}{tokens}",
                     node=self._node,
                     done=self._done,
                     elapsed=elapsed,

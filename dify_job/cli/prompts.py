@@ -44,7 +44,9 @@ def prompt(question: str, default: str | None = None, *, hidden: bool = False) -
         click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
     """
     try:
-        answer = click.prompt(translate(question), default=default, err=True, hide_input=hidden)
+        answer = click.prompt(
+            translate(question), default=default, err=True, hide_input=hidden, show_default=bool(default)
+        )
     except click.Abort:
         echo_err("")
         raise

@@ -92,7 +92,7 @@ _STDERR_READER = 1.0  # seconds to wait at the end for the reader of stderr
     "--print",
     "print_path",
     metavar="PATH",
-    help=msg("Print only outputs.NAME; print nothing if the run fails."),
+    help=msg("Print only this value, such as outputs.NAME; print nothing if the run fails."),
 )
 @option(
     "--overlap",

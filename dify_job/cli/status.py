@@ -7,11 +7,9 @@ from collections.abc import Callable
 import click
 
 from ..messages.command import command
-from ..messages.i18n import translate
 from ..messages.message import msg
 from ..report.status import HostStatus, host_status
 from ..report.status_text import status_lines
-from ..report.text import Terminal
 from ..run.state_directory import elsewhere_note
 from ..schedulers.detect import visible
 from .options import Globals, pass_globals, scope_options
@@ -83,18 +81,8 @@ def _watch(look: Callable[[], HostStatus]) -> int:
             seen = look()
             code = 0 if seen.healthy else 1
             terminal = terminal_of_stdout()
-            echo_data(_CLEAR + "\n".join(_page(seen, terminal)))
+            lines = status_lines(seen, terminal, reader(), most=terminal.rows - 1) if seen.jobs else []
+            echo_data(_CLEAR + "\n".join(lines))
             time.sleep(_REFRESH_INTERVAL)
     except KeyboardInterrupt:
         return code
-
-
-def _page(seen: HostStatus, terminal: Terminal) -> list[str]:
-    lines = status_lines(seen, terminal, reader()) if seen.jobs else []
-    most = terminal.rows - 2
-    if len(lines) > most:
-        lines = [
-            *lines[:most],
-            translate(msg("{number} more lines do not fit on the screen", number=len(lines) - most)),
-        ]
-    return lines

@@ -12,6 +12,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import installation
 from ..schedulers.backend import Backend
+from ..schedulers.cron import CRONTAB
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.model import InstalledJob
@@ -89,7 +90,9 @@ def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Pa
     done = msg("uninstalled") if result.changed else msg("nothing removed")
     echo_info(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
     for path in (*result.paths, *config_files):
-        echo_info(msg("  removed {path}", path=path))
+        block = path == CRONTAB  # in a crontab, dify-job removes only its own block
+        removed = msg("the block of job {job} in your crontab", job=result.job) if block else path
+        echo_info(msg("  removed {path}", path=removed))
     for note in result.notes:
         echo_info(msg("  {note}", note=note))
 

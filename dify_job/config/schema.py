@@ -97,9 +97,10 @@ SETTINGS = (
         readers.path,
         "path",
         (
-            "The file that contains only the app's key: a regular file of yours or of root, which "
-            "others cannot read, in a directory that others cannot write. A relative path counts from"
-            " the config's directory. A credential in `$CREDENTIALS_DIRECTORY` takes precedence."
+            "The file with the app's key and nothing else. It must be a regular file that belongs to "
+            "you or to root. Others must not be able to read it, or to write in its directory. A "
+            "relative path counts from the config's directory. A credential in `$CREDENTIALS_DIRECTORY`"
+            " takes precedence."
         ),
         one_of="key",
         installed=str,
@@ -110,9 +111,9 @@ SETTINGS = (
         readers.path,
         "path",
         (
-            "The key encrypted by systemd-creds(1), as `dify-job secret set JOB --encrypt` writes it, "
-            "instead of a plain file. systemd (250 or newer) decrypts it for a system unit; by hand "
-            "only root can."
+            "The file with the key that `dify-job secret set JOB --encrypt` encrypted with "
+            "systemd-creds(1), instead of a plain file. systemd (250 or newer) decrypts it for a system"
+            " unit. By hand, only root can run such a job."
         ),
         one_of="key",
         installed=lambda path: f"encrypted {path}" if path else _OMITTED,
@@ -134,8 +135,8 @@ SETTINGS = (
         readers.choice("streaming", "blocking"),
         "`streaming` or `blocking`",
         (
-            "How the server answers. Only a streamed run names its task before its end, so only that "
-            "can be stopped. Default `streaming`."
+            "How the server answers. dify-job can stop only a streamed run: a blocking answer names the"
+            " task only at its end. Default `streaming`."
         ),
     ),
     Setting(
@@ -159,9 +160,9 @@ SETTINGS = (
         positive_timespan,
         "time span",
         (
-            "Deadline of the whole run, from the start of the process: waiting, retries and recovery "
-            "count, jitter does not. When it passes, the run is stopped on the server. Default "
-            "`30min`."
+            "Deadline of the whole run, counted from the start of the process. Waiting, retries and "
+            "recovery count; `jitter` does not. At the deadline, dify-job stops the run on the server. "
+            "Default `30min`."
         ),
         write=timespan_text,
         installed=_same,
@@ -170,7 +171,7 @@ SETTINGS = (
         "connect_timeout",
         positive_timespan,
         "time span",
-        "For the connection to each address of the server. Default `10s`.",
+        "Time limit for connecting to each address of the server. Default `10s`.",
         write=timespan_text,
     ),
     Setting(
@@ -188,8 +189,8 @@ SETTINGS = (
         timespan,
         "time span",
         (
-            "How long the server may be unreachable before the first request. Default `60s` for "
-            "scheduled runs, 0 by hand."
+            "How long dify-job tries to reach the server before the first request. Default `60s` for "
+            "scheduled runs, 0 for runs by hand."
         ),
         write=timespan_text,
     ),
@@ -199,8 +200,8 @@ SETTINGS = (
         "time span",
         (
             "How long after its deadline a run with an unknown outcome may still wait in Dify's queue, "
-            "or still be in progress. During this time dify-job starts no other run of the job, unless the "
-            "server shows that the run has ended. Default `20min`."
+            "or still be in progress. During this time dify-job starts no other run of the job, unless "
+            "the server shows that the run has ended. Default `20min`."
         ),
         write=timespan_text,
     ),
@@ -209,8 +210,8 @@ SETTINGS = (
         readers.path,
         "path",
         (
-            "Certificates to trust instead of the usual ones; a relative path counts from the config's "
-            "directory. TLS is always verified."
+            "A file of certificates to trust instead of the usual ones. A relative path counts from the"
+            " config's directory. dify-job always verifies TLS."
         ),
         installed=str,
         local=Local(
@@ -222,13 +223,12 @@ SETTINGS = (
         readers.json_table,
         "table",
         (
-            "The inputs of the workflow. A text with `{{ }}` is a Jinja template; it can use `now`, "
+            "The inputs of the workflow. A text with `{{ }}` is a Jinja template. It can use `now`, "
             "`today`, `last_success` (when the last good run began, or none), `timedelta`, `job`, "
             '`hostname` and `env("NAME")` for the variables that `env` names. Times are in the time '
-            "zone of the job's schedule. The app is asked for "
-            "its input form only where a job has `files`, or an input is a table or a list, a text "
-            "that reads as one in JSON, or `true` or `false` as a text; all else Dify itself reads as "
-            "its form says."
+            "zone of the job's schedule. dify-job asks the app for its input form only if the job has "
+            "`files`, or if an input is a table, a list, a text with a JSON table or list, or the text "
+            "`true` or `false`. Dify itself converts all other inputs by its form."
         ),
         variable='DIFY_INPUTS=\'{"name": "value"}\'',
     ),
@@ -237,10 +237,10 @@ SETTINGS = (
         readers.files,
         "table",
         (
-            "Inputs that are files: a path or an http(s) address, or a list of them, for each input; "
-            "each can be a template. A relative path counts from the config's directory. Local files "
-            "are checked before any call and uploaded when it is the run's turn; addresses are "
-            "fetched by Dify itself. An empty text is no file."
+            "Inputs that are files: for each input a path, an http(s) address, or a list of them. Each "
+            "can be a template. A relative path counts from the config's directory. dify-job checks "
+            "local files before any call, and uploads them right before it starts the run. Dify itself "
+            "fetches addresses. An empty text means no file."
         ),
         write=lambda files: {key: names[0] if len(names) == 1 else names for key, names in files.items()},
         installed=lambda files: sorted(map(str, local_files(files))),
@@ -297,8 +297,9 @@ SETTINGS = (
         "table",
         (
             "`attempts` counts requests, the first included (default 3); `max_wait` bounds the sum of "
-            "the pauses (default `2min`). Only requests that provably did not start a run are retried. A "
-            "server that is busy is asked until `max_wait` is used up, unless `attempts` is 1."
+            "the pauses (default `2min`). Only requests that provably did not start a run are retried. "
+            "If the server is busy, dify-job asks again until `max_wait` is used up, unless `attempts` "
+            "is 1."
         ),
         write=toml_writer.toml_table,
     ),
@@ -315,14 +316,15 @@ SETTINGS = (
         ),
         "table",
         (
-            "`file` is where the result of a successful run goes, and can be a template; a relative "
-            "one stands in the state directory. `select` takes one value, such as `outputs.result`; "
-            "`format` is `text` (a text as it is) or `json`; `mode` is that of the files written, "
-            'such as `"0640"`. `downloads = true` fetches the files that the workflow returned into '
-            'the same directory, or `{ max_files = 20, max_size = "100MB" }` with other limits. They come '
-            "from public addresses and from the server's own host; hosts of a private network only where the "
-            "server is on one, or where `download_hosts` names them. A file that no earlier run of the job "
-            "made is never written over."
+            "`file` is the path for the result of a successful run. It can be a template; a relative "
+            "path counts from the state directory. `select` names the one value to write, such as "
+            "`outputs.result`. `format` is `text` (a text as it is) or `json`. `mode` is the mode of "
+            'the written files, such as `"0640"`. `downloads = true` also fetches the files that the '
+            "workflow returned, into the same directory; `downloads = { max_files = 20, max_size = "
+            '"100MB" }` sets other limits. dify-job fetches files from public addresses and from the '
+            "server's own host. It fetches from a private network only if the server is on one, or if "
+            "`download_hosts` names the host. dify-job overwrites a file only if an earlier run of the "
+            "job wrote it."
         ),
         write=toml_writer.toml_table,
         installed=lambda output: output.file,
@@ -336,9 +338,10 @@ SETTINGS = (
         readers.expect,
         "table",
         (
-            "What must hold for a run to be a success, by path, else the exit status is 84: "
-            '`"outputs.result" = "nonempty"` (or `"present"`), or a table with `equals`, `regex` '
-            "(found anywhere in the text, within 5 s) and `type` (of JSON; several with `|`)."
+            "Conditions for success, by the path of a value. If one is not met, the exit status is 84. "
+            'A condition is `"nonempty"`, `"present"`, or a table with `equals`, `regex` (found '
+            "anywhere in the text, within 5 s) and `type` (of JSON; several with `|`). Example: "
+            '`"outputs.result" = "nonempty"`.'
         ),
         write=lambda expect: {path: toml_writer.toml_expectation(one) for path, one in expect.items()},
     ),
@@ -353,8 +356,8 @@ SETTINGS = (
         ),
         "table",
         (
-            "Notifications: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
-            "`on_recovery` name Apprise targets, from a file: `apprise-url-from-file:PATH`."
+            "Notifications: `healthchecks` is an address to ping. `on_failure`, `on_success` and "
+            "`on_recovery` are lists of files with Apprise targets: `apprise-url-from-file:PATH`."
         ),
         write=toml_writer.toml_table,
         installed=Notify._asdict,
@@ -382,15 +385,18 @@ SETTINGS = (
         "console_url",
         readers.web_address,
         "address",
-        "The app's page in the Dify console, for `dify-job history` and for messages.",
+        (
+            "The address of the app in the Dify console. `dify-job history`, `dify-job report` and "
+            "notifications show it."
+        ),
     ),
     Setting(
         "state",
         readers.choice("disk", "none"),
         "`disk` or `none`",
         (
-            "`none` stores no lock, no history and no in-flight record: for containers without a "
-            "disk. Default `disk`."
+            "With `none`, dify-job stores no lock, no history and no in-flight record: for containers "
+            "without a disk. Default `disk`."
         ),
         in_pod=False,
     ),
@@ -405,8 +411,8 @@ SETTINGS = (
         readers.absolute_path,
         "path",
         (
-            "Where cron's runs log on a machine that has neither journald nor syslog; cut at 1 MB, "
-            "the one before saved as `FILE.1`. `dify-job logs` shows it."
+            "The log of the runs that cron starts, on a machine that has neither journald nor syslog. "
+            "At 1 MB, dify-job renames it to `FILE.1` and begins a new one. `dify-job logs` shows it."
         ),
         in_pod=False,
     ),
@@ -432,7 +438,10 @@ SETTINGS = (
         "every",
         positive_timespan,
         "time span",
-        "Run each `2h`, `30min`, `1d`. One that does not divide a day fires more often and runs when due.",
+        (
+            "Interval between runs: `2h`, `30min`, `1d`. If it does not divide a day, the scheduler "
+            "starts dify-job more often, and dify-job decides each time whether a run is due."
+        ),
         write=timespan_text,
         one_of="schedule",
         installed=_same,
@@ -443,7 +452,7 @@ SETTINGS = (
         "calendar",
         readers.strings,
         "expression or list",
-        "Run at calendar times as of systemd.time(7): `Mon..Fri 07:30`.",
+        "Run at calendar times in the syntax of systemd.time(7): `Mon..Fri 07:30`.",
         one_of="schedule",
         installed=_same,
         in_pod=False,
@@ -469,7 +478,10 @@ SETTINGS = (
         "jitter",
         timespan,
         "time span",
-        "Start up to that much later, the same each time for a job on a host. Default 0.",
+        (
+            "Delay each start by up to this time. The delay of a job on a host is the same each time. "
+            "Default 0."
+        ),
         write=timespan_text,
         installed=_same,
         in_pod=False,
@@ -491,8 +503,8 @@ SETTINGS = (
         timespan,
         "time span",
         (
-            "Skip a scheduled run that would begin later than this: after suspend, a clock jump, or a "
-            "long run before it."
+            "Skip a scheduled run that would begin later than this: after a suspend, a clock jump, or a"
+            " long run before it."
         ),
         write=timespan_text,
         installed=_same,

@@ -57,6 +57,18 @@ def command(*argv: str, needs_root: bool = False) -> Command:
     return Command(argv, needs_root=needs_root)
 
 
+def commands_in(text: str) -> tuple[str, ...]:
+    """Return the texts of the commands in a message.
+
+    Args:
+        text: A message, a command, or a text without commands.
+    """
+    if isinstance(text, Command):
+        return (str(text),)
+    values = text.values.values() if isinstance(text, Message) else ()
+    return tuple(found for value in values if isinstance(value, str) for found in commands_in(value))
+
+
 def with_job(text: str, job: str) -> str:
     """Return a message with the name of a job in its commands.
 

@@ -13,7 +13,6 @@ from .text import (
     columns_of,
     duration_text,
     indented,
-    local_time_text,
     table,
     table_without_long_names,
 )
@@ -87,9 +86,10 @@ def durations_line(runs: Sequence[RunRecord], terminal: Terminal) -> str | None:
 
 
 def _cells(run: RunRecord, terminal: Terminal) -> list[str]:
+    at = terminal.time_text(run.began.astimezone()) if run.began is not None else "-"
     message = "" if run.succeeded else translate(failure_text(run.message_text, failed_node(run)))
     return [
-        f"{run_sign(run, terminal)} {local_time_text(run.began)}",
+        f"{run_sign(run, terminal)} {at}",
         run.job,
         outcome_cell(run),
         "-" if run.skipped or run.duration is None else duration_text(run.duration),

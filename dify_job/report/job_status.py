@@ -38,6 +38,7 @@ class Health(StrEnum):
 
     FAILING = "failing"
     ATTENTION = "attention"
+    UNKNOWN = "unknown"
     RUNNING = "running"
     OK = "ok"
     PAUSED = "paused"
@@ -101,13 +102,18 @@ class JobStatus:
 
     @property
     def health(self) -> Health:
-        """The health of the job. A pause alone is no problem, because a person decided it."""
+        """The health of the job; unknown if the caller cannot see how its last run ended.
+
+        A pause alone is no problem, because a person decided it.
+        """
         if self.last_failed:
             return Health.FAILING
         if self.sync is not Sync.CONFIGURED or self.problems or self.failures:
             return Health.ATTENTION
         if self.running:
             return Health.RUNNING
+        if self.hidden and self.last is None:
+            return Health.UNKNOWN
         return Health.PAUSED if self.paused else Health.OK
 
     @property

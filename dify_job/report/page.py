@@ -33,7 +33,8 @@ _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
 _STATES = {
     Health.FAILING: ("✗", msg("failing")),
-    Health.ATTENTION: ("!", msg("needs attention")),
+    Health.ATTENTION: ("!", msg("with problems")),
+    Health.UNKNOWN: ("?", msg("unknown")),
     Health.RUNNING: ("▸", msg("running")),
     Health.OK: ("✓", msg("ok")),
     Health.PAUSED: ("–", msg("paused")),
@@ -133,7 +134,7 @@ def render_page(
                 for health, (sign, text) in _STATES.items()
                 if healths[health]
             ],
-            "errors": list(config_errors(status, reader)),
+            "errors": [list(map(translate, texts)) for texts in config_errors(status, reader)],
             "hidden": hidden,
             "jobs": [
                 _job_view(job, name, past[name], status.at, calendar, most, reader)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from ..messages.command import Command, Reader, command, for_reader
+from ..messages.command import Command, Reader, command, commands_in, for_reader
 from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..messages.sanitize import one_line
@@ -23,12 +23,12 @@ from .text import (
     local_time_text,
     padded,
     table_without_long_names,
-    time_text,
 )
 
 _SIGNS = {
     Health.FAILING: ("✗", "x", Colour.RED),
     Health.ATTENTION: ("!", "!", Colour.YELLOW),
+    Health.UNKNOWN: ("?", "?", Colour.YELLOW),
     Health.RUNNING: (">", ">", Colour.CYAN),
     Health.OK: ("✓", "+", Colour.GREEN),
     Health.PAUSED: ("-", "-", Colour.GREY),
@@ -46,24 +46,59 @@ _MAX_NAMED_JOBS = 3  # names that fit into a line
 _MAX_MISTAKES = 3  # lines of a configuration's error
 
 
-def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list[str]:
+def status_lines(
+    status: HostStatus, terminal: Terminal, reader: Reader, *, most: int | None = None
+) -> list[str]:
     """Return the lines that `dify-job status` prints.
 
     Args:
         status: The status of the host; it has at least one job.
         terminal: The terminal.
         reader: The reader of the commands.
+        most: The number of lines that fit on the screen; None for any number. Every job has its row, and the
+            worst jobs have their reasons, as far as there is space.
     """
 
     def put(text: str, indent: int = 0) -> list[str]:
-        return indented(translate(for_reader(text, reader)), terminal.columns, indent)
+        adapted = for_reader(text, reader)
+        return indented(translate(adapted), terminal.columns, indent, commands_in(adapted))
 
-    lines = []
+    lines, last = [], []
     for texts in config_errors(status, reader):
-        broken = [line for text in texts for line in indented(text, terminal.columns, 2)]
+        broken = [line for text in texts for line in put(text, 2)]
         broken[0] = f"!{broken[0][1:]}"
         lines += [terminal.paint(line, Colour.YELLOW) for line in broken]
-    rows = [_cells(row, status, terminal) for row in status.jobs]
+    head, rows = _table(status, terminal)
+    lines += _totals(status, max(map(columns_of, (*head, *(line for row in rows for line in row)))), terminal)
+    lines += [terminal.paint(line, Colour.BOLD) for line in head]
+    for socket in status.http:
+        last += put(_http(socket))
+    if any(row.hidden for row in status.jobs):
+        again = command("dify-job", "status", needs_root=True)
+        last += put(
+            msg("you have no permission to read some results; to read them, run: {command}", command=again)
+        )
+    details = []
+    for row in status.jobs:
+        texts = [line for text in reasons_of(row, status.at) for line in put(text, _INDENT)]
+        # Not wrapped, so that commands can be pasted.
+        commands = (for_reader(each, reader) for each in commands_of(row))
+        details.append([*texts, *(" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands)])
+    if most is not None:
+        details, hidden = _fitting(details, most - len(lines) - len(last) - sum(map(len, rows)))
+        last += hidden
+    whole = [
+        *lines,
+        *(line for pair in zip(rows, details, strict=True) for part in pair for line in part),
+        *last,
+    ]
+    return (
+        whole if most is None or len(whole) <= most else [*whole[: most - 1], _omitted(len(whole) - most + 1)]
+    )
+
+
+def _table(status: HostStatus, terminal: Terminal) -> tuple[list[str], list[list[str]]]:
+    """Return the lines of the heading, and those of each job."""
     names = (
         msg("JOB"),
         msg("LAST RUN (EXIT)"),
@@ -73,28 +108,27 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     )
     job, last, age, recent, next_run = map(translate, names)
     heads = [f"  {job}", last, age, padded(recent, RECENT_RUNS), next_run]
-    laid_out = [
+    cells = [heads, *(_cells(row, status, terminal) for row in status.jobs)]
+    head, *rows = [
         [name, line] if name else [line]
-        for line, name in table_without_long_names([heads, *rows], 0, terminal.columns)
+        for line, name in table_without_long_names(cells, 0, terminal.columns)
     ]
-    width = max(columns_of(line) for cells in laid_out for line in cells)
-    lines += _totals(status, width, terminal.columns)
-    lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
-    for row, cells in zip(status.jobs, laid_out[1:], strict=True):
-        lines += cells
-        for text in reasons_of(row, status.at):
-            lines += put(text, _INDENT)
-        # Not wrapped, so that commands can be pasted.
-        commands = (for_reader(each, reader) for each in commands_of(row))
-        lines += [" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands]
-    for socket in status.http:
-        lines += put(_http(socket))
-    if any(row.hidden for row in status.jobs):
-        again = command("dify-job", "status", needs_root=True)
-        lines += put(
-            msg("you have no permission to read some results; to read them, run: {command}", command=again)
-        )
-    return lines
+    return head, rows
+
+
+def _fitting(details: Sequence[list[str]], space: int) -> tuple[list[list[str]], list[str]]:
+    """Return the details that fit into a number of lines, and a note on the others."""
+    if sum(map(len, details)) <= space:
+        return list(details), []
+    left, shown = space - 1, []
+    for lines in details:
+        shown.append(lines if len(lines) <= left else [])
+        left -= len(shown[-1])
+    return shown, [_omitted(sum(map(len, details)) - sum(map(len, shown)))]
+
+
+def _omitted(number: int) -> str:
+    return translate(msg("{number} more lines do not fit on the screen", number=number))
 
 
 def outcome_text(run: RunRecord) -> str:
@@ -131,26 +165,25 @@ def run_sign(run: RunRecord, terminal: Terminal) -> str:
 
 
 def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
-    """Yield lines for each configuration that cannot be used: its errors, then the fix.
+    """Yield texts for each configuration that cannot be used: its errors, then the fix.
 
     Args:
         status: The status of the host.
         reader: The reader of the commands.
     """
-    for path, error in status.config_errors:
+    for _, error in status.config_errors:
         first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MAX_MISTAKES]
         text = msg("the configuration has an error: {error}", error=first)
-        if path:
-            text = msg("the configuration {path} has an error: {error}", path=path, error=first)
-        yield [translate(text), *more, *([translate(for_reader(error.hint, reader))] if error.hint else [])]
+        yield [text, *more, *([for_reader(error.hint, reader)] if error.hint else [])]
 
 
-def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
+def _totals(status: HostStatus, width: int, terminal: Terminal) -> list[str]:
     """Return `10 jobs: 3 failing, 1 running, 6 ok` and the time, as wide as the table if possible."""
     count = {health: sum(row.health is health for row in status.jobs) for health in Health}
     counts = (
         (msg("{count} failing", count=count[Health.FAILING]), count[Health.FAILING]),
         (msg("{count} with problems", count=count[Health.ATTENTION]), count[Health.ATTENTION]),
+        (msg("{count} unknown", count=count[Health.UNKNOWN]), count[Health.UNKNOWN]),
         (msg("{count} running", count=count[Health.RUNNING]), count[Health.RUNNING]),
         (msg("{count} ok", count=count[Health.OK]), count[Health.OK]),
         (msg("{count} paused", count=count[Health.PAUSED]), count[Health.PAUSED]),
@@ -163,7 +196,7 @@ def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
     left, seen = translate(text), local_time_text(status.at)
     space = max(width - columns_of(left) - columns_of(seen), 2)
     whole = f"{left}{' ' * space}{seen}"
-    return [whole] if columns_of(whole) <= columns else [left, seen]
+    return [whole] if columns_of(whole) <= terminal.columns else [left, seen]
 
 
 def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
@@ -176,18 +209,18 @@ def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
         terminal.paint(outcome, Colour.RED) if row.last_failed else outcome,
         age_text((status.at - began).total_seconds()) if began is not None else "-",
         padded(strip, RECENT_RUNS, right=True),
-        _next(row),
+        _next(row, terminal),
     ]
 
 
-def _next(row: JobStatus) -> str:
+def _next(row: JobStatus, terminal: Terminal) -> str:
     if row.installed is None:
         return translate(msg("not installed"))
     if row.paused:
         return translate(msg("paused"))
     if row.enabled is False:
         return translate(msg("not enabled"))
-    return time_text(row.next_runs[0]) if row.next_runs else "-"
+    return terminal.time_text(row.next_runs[0]) if row.next_runs else "-"
 
 
 def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
@@ -285,7 +318,7 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
     title = node.get("title") if node is not None else None
     if not title or title in message:
         return message
-    return msg("at {node}: {message}", node=one_line(f'"{title}"'), message=message)
+    return msg('at "{node}": {message}', node=one_line(title), message=message)
 
 
 def _failures(failures: Sequence[RunRecord]) -> str:

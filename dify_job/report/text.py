@@ -12,6 +12,8 @@ from ..system.timespan import format_timespan
 
 _PIECE = re.compile(r"[\u2e80-\uffef][，。；：、！？）」]*|[^\s\u2e80-\uffef]+[，。；：、！？）」]*|\s+")
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
+_UNBROKEN_SPACE = "\0"  # stands for a space at which no line breaks
+_NARROW = 72  # columns; a narrower terminal has no space for the year of each time
 
 
 class Colour(StrEnum):
@@ -50,6 +52,14 @@ class Terminal(NamedTuple):
         if not self.colours or not colours or not text:
             return text
         return f"\x1b[{';'.join(colours)}m{text}\x1b[0m"
+
+    def time_text(self, at: datetime) -> str:
+        """Return a time with its zone for a table; on a narrow terminal without its year.
+
+        Args:
+            at: The time, aware; it is shown in its own zone.
+        """
+        return time_text(at) if self.columns >= _NARROW else f"{at:%m-%d %H:%M:%S %Z}"
 
     def symbol(self, sign: str, plain: str) -> str:
         """Return a symbol, or its ASCII replacement in a locale without UTF-8.
@@ -96,25 +106,30 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int, unbroken: Iterable[str] = ()) -> list[str]:
     """Wrap a text; lines break after Chinese characters and at spaces.
 
     Args:
         text: Text without line ends. A word longer than a line is not broken, so that it can be copied.
         width: Columns of a line.
+        unbroken: Parts of the text that stay on one line: commands, which a person pastes.
     """
-    return list(_lines(_PIECE.findall(text), width))
+    for part in unbroken:
+        text = text.replace(part, part.replace(" ", _UNBROKEN_SPACE))
+    return [line.replace(_UNBROKEN_SPACE, " ") for line in _lines(_PIECE.findall(text), width)]
 
 
-def indented(text: str, width: int, indent: int) -> list[str]:
+def indented(text: str, width: int, indent: int, unbroken: Iterable[str] = ()) -> list[str]:
     """Wrap a text into indented lines.
 
     Args:
         text: The text; control characters in it are escaped, its line ends stay.
         width: Columns of a line, the indent included.
         indent: Columns.
+        unbroken: Parts of the text that stay on one line.
     """
-    lines = (line for part in visible(text).split("\n") for line in wrapped(part, max(width - indent, 20)))
+    unbroken, parts = tuple(unbroken), visible(text).split("\n")
+    lines = (line for part in parts for line in wrapped(part, max(width - indent, 20), unbroken))
     return [" " * indent + line for line in lines]
 
 
@@ -163,7 +178,7 @@ def table_without_long_names(
     return list(zip(table(short, right=right), long, strict=True))
 
 
-def hanging(head: str, text: str, begin: int, width: int) -> list[str]:
+def hanging(head: str, text: str, begin: int, width: int, unbroken: Iterable[str] = ()) -> list[str]:
     """Return a text with a hanging indent to the right of its head.
 
     Args:
@@ -171,8 +186,9 @@ def hanging(head: str, text: str, begin: int, width: int) -> list[str]:
         text: The text.
         begin: The column of the text.
         width: Columns of a line.
+        unbroken: Parts of the text that stay on one line.
     """
-    lines = wrapped(text, max(width - begin, 20)) or [""]
+    lines = wrapped(text, max(width - begin, 20), unbroken) or [""]
     return [
         f"{padded(head if number == 0 else '', begin)}{line}".rstrip() for number, line in enumerate(lines)
     ]

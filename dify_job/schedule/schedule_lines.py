@@ -141,8 +141,8 @@ def _why_interval(every: float, grid: int) -> str:
     if grid == round(every):
         return ""
     return msg(
-        "{every} does not divide a day evenly, so the timer fires every {grid}, and dify-job decides "
-        "each time whether a run is due (intervals that divide a day evenly: {exact})",
+        "{every} does not divide a day evenly, so the scheduler starts dify-job every {grid}, and dify-job "
+        "decides each time whether a run is due (intervals that divide a day evenly: {exact})",
         every=timespan_text(every),
         grid=format_timespan(grid),
         exact=intervals.interval_text(intervals.nearest_exact(every)),

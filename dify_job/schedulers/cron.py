@@ -33,6 +33,7 @@ CRON_D = Path("/etc/cron.d")
 _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not in every user's PATH
 # Debian and busybox, cronie, Alpine's busybox
+CRONTAB = Path("crontab")  # the place of a block in the caller's crontab
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
 PAUSED = "#paused# "  # prefix of the lines of a paused job; a pause outlasts reboots
 _PREFIX = "dify-job-"  # Debian's cron ignores a name with a dot
@@ -270,7 +271,7 @@ class UserCrontab(Cron):
         return Path("/var/spool/cron")
 
     def _place(self, _job: str) -> Path:
-        return Path("crontab")
+        return CRONTAB
 
     def _observe(self) -> tuple[Mapping[str, Block], bytes]:
         table = crontab.read_table() if subprocesses.is_on_path("crontab") else b""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import managed
-from ..config.model import Config, Job, KeySource, ScheduleConfig
+from ..config.model import Config, Job, KeySource, Origin, ScheduleConfig, Source
 from ..config.schema import SCHEDULE_KINDS, SETTINGS, config_values, schedule_keys
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
@@ -80,7 +80,9 @@ def prepare(
     if flags is not None:
         kinds = {name: getattr(flags, name) for name in SCHEDULE_KINDS}
         times = job.schedule._replace(**kinds, timezone=flags.timezone or job.schedule.timezone)
-        job = job._replace(schedule=times)
+        others = {key: one for key, one in job.origins.items() if key not in SCHEDULE_KINDS}
+        given = {name: Origin(Source.FLAG, f"--{name}") for name, value in kinds.items() if value}
+        job = job._replace(schedule=times, origins=others | given)
     if whole:
         values |= config_values(job, (setting for setting in SETTINGS if setting.variable)) | {
             "base_url": job.base_url

@@ -335,9 +335,9 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     answer("Name of the job [daily-report]: ", "")
     answer("Schedule [1h]: ", "often")
     answer("Schedule [1h]: ", "90min")
-    answer("topic []: ", "sales")
-    answer("count []: ", "many")
-    answer("count []: ", "4")
+    answer("topic: ", "sales")
+    answer("count: ", "many")
+    answer("count: ", "4")
     answer("style [plain]: ", "")
     answer("enable", "")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -218,7 +218,9 @@ def test_user_crontab_gets_one_block_and_loses_no_line(cron_home: Home) -> None:
     assert "the job stays paused" in cron_home("install", "--user").stdout
     assert cron_home("resume", "daily", "--user").code == 0
     assert cron_home.table.read_bytes() == table
-    assert cron_home("uninstall", "--all", "--user").code == 0
+    assert (
+        "removed the block of job daily in your crontab" in cron_home("uninstall", "--all", "--user").stdout
+    )
     assert cron_home.table.read_bytes() == mine + b"\n"
 
 
@@ -230,13 +232,34 @@ def test_crontab_with_only_managed_blocks_is_removed_not_left_empty(cron_home: H
 
 def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home) -> None:
     done = cron_home("install", "--user", "--every", "7h")
-    assert "7h does not divide a day evenly, so the timer fires every 1h" in done.stdout
+    assert "7h does not divide a day evenly, so the scheduler starts dify-job every 1h" in done.stdout
     assert "intervals that divide a day evenly: 6h or 8h" in done.stdout
     assert b" --scheduled --if-due " in cron_home.table.read_bytes()
     cron_home.configure(CONFIG + 'state = "none"\n')
     refused = cron_home("install", "--user", "--every", "5h")
     assert refused.code == 78
     assert "needs a record of the last run" in refused.stderr
+
+
+def test_mistake_in_a_schedule_option_names_the_option_and_not_the_file(cron_home: Home) -> None:
+    for option, value in (("--every", "10s"), ("--cron", "61 * * * *"), ("--calendar", "25:00")):
+        done = cron_home("install", "--user", option, value)
+        assert done.code in (64, 65)
+        assert f"correct {option}; " in done.stderr
+        assert "config.toml" not in done.stderr
+
+
+def test_note_of_several_jobs_is_printed_once_with_their_names(cron_home: Home) -> None:
+    table = (
+        '[jobs.{name}]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{{home}}/key"\nevery = "{every}"\n'
+    )
+    jobs = {"first": "7h", "second": "2h", "third": "7h", "fourth": "5h"}
+    cron_home.configure("\n".join(table.format(name=name, every=every) for name, every in jobs.items()))
+    lines = cron_home("install", "--user").stdout.splitlines()
+    assert [line for line in lines if "7h does not divide" in line] == [
+        line for line in lines if line.startswith("first, third: 7h does not divide")
+    ]
+    assert len([line for line in lines if line.startswith("  5h does not divide")]) == 1
 
 
 def test_broken_file_is_reported_once_and_other_jobs_are_installed(home: Home) -> None:
@@ -421,7 +444,8 @@ def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
-    assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
+    config = home.path / "config/dify-job/config.toml"
+    assert done.stdout.startswith(f"! the configuration has an error: {config}:")
     assert done.stdout.count("Mars/Phobos") == 1, "reported once, at the top"
     assert "the job's configuration has an error (shown above)" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()

@@ -432,10 +432,10 @@ def test_init_names_the_configuration_in_the_commands_that_follow(home: Home) ->
     options = ("--key-file", str(key), "--base-url", "http://127.0.0.1:9/v1", "--offline")
     made = home("--config", str(place), "init", "fresh", "--user", *options)
     assert made.code == 0, made.stderr
-    assert f"try it     dify-job --config {place} run fresh" in made.stdout
+    assert f"check      dify-job --config {place} run fresh --dry-run" in made.stdout
     assert f"enable     dify-job --config {place} install fresh" in made.stdout
     plain = home("init", "fresh", "--user", *options)
-    assert "try it     dify-job run fresh" in plain.stdout
+    assert "check      dify-job run fresh --dry-run" in plain.stdout
 
 
 @pytest.mark.parametrize("backend", ["systemd", "cron"])

@@ -29,7 +29,7 @@ def test_terminal_shows_the_node_in_a_progress_line(dify_job: Command, environ: 
     shown = read_terminal(master)
     stdout, _ = process.communicate()
     assert json.loads(stdout)["success"] is True
-    assert "Think · 1 nodes done · 1s" in shown.decode()
+    assert "Think · nodes done: 1 · 1s" in shown.decode()
     assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("default: succeeded in")
 
 

@@ -50,3 +50,8 @@ def test_unknown_job_is_not_suggested_for_install(dify_job: Command) -> None:
     logs = dify_job("logs", "dayly")
     assert (logs.code, "did you mean daily" in logs.stderr, "journalctl" in logs.stderr) == (78, True, False)
     assert "nor configured" not in dify_job("status", "daily").stdout
+
+
+def test_missing_option_is_named_with_its_choices_on_one_line(dify_job: Command) -> None:
+    first, *_ = dify_job("render", "daily").stderr.splitlines()
+    assert first.endswith("'--target'. Choose from: systemd, cron, kubernetes")

@@ -1,8 +1,10 @@
-"""Schedules as typed at the prompt of init."""
+"""Schedules as options, and as typed at the prompt of init."""
+
+from typing import Any
 
 import pytest
 
-from dify_job.cli.arguments import schedule_of_text
+from dify_job.cli.arguments import schedule_of_flags, schedule_of_text
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 
@@ -47,3 +49,13 @@ def test_invalid_schedule_is_rejected_with_the_valid_forms(text: str, message: s
         raised.value.hint == "write the schedule as a time span (2h), calendar times (Mon..Fri 07:00) "
         "or a cron line (30 7 * * 1-5)"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [("every", {"every": "2"}), ("timezone", {"cron": "0 7 * * *", "timezone": "Mars"})],
+)
+def test_invalid_schedule_option_is_named_with_an_example_of_it(option: str, given: dict[str, Any]) -> None:
+    with pytest.raises(JobError, match=f"^--{option} ") as raised:
+        schedule_of_flags(**{"every": None, "calendar": (), "cron": None, "timezone": None} | given)
+    assert str(raised.value.hint).startswith(f"write it like this: --{option} ")

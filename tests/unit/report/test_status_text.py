@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dify_job.messages.command import Reader
 from dify_job.messages.errors import JobError
 from dify_job.report.job_status import Health, JobStatus, Sync, configured_status
 from dify_job.report.page import render_page
+from dify_job.report.past_runs import JobHistory
 from dify_job.report.status import HostStatus
 from dify_job.report.status_text import status_lines
 from dify_job.report.text import Terminal, columns_of
@@ -56,6 +58,57 @@ def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) 
     assert [line for line in text.split("\n") if columns_of(line) > 80] == []
     assert LONG in text
     assert ("未安装" in text) == language.startswith("zh")
+
+
+@pytest.mark.parametrize("language", ["C", "zh_CN.UTF-8"])
+@pytest.mark.parametrize("columns", [60, 66])
+def test_status_fits_a_narrow_terminal_with_all_headings(
+    monkeypatch: pytest.MonkeyPatch, language: str, columns: int
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    rows = (job_status("a-name", past("cannot-write")), job_status(LONG[:-1], past("succeeded")))
+    lines = status_lines(HostStatus(at=NOW, jobs=rows), Terminal(columns=columns), Reader())
+    assert [line for line in lines if columns_of(line) > columns] == []
+    whole = status_lines(HostStatus(at=NOW, jobs=rows), Terminal(columns=100), Reader())
+    for heading in whole[1].split():
+        assert heading in "\n".join(lines[:4])
+
+
+def test_command_in_a_text_stays_on_one_line() -> None:
+    hidden = JobHistory("a", Path("/var/lib/dify-job/a"), error=PermissionError(13, "Permission denied"))
+    job = replace(job_status("a", []), history=hidden, past=None)
+    for columns in range(40, 100):
+        lines = status_lines(
+            HostStatus(at=NOW, jobs=(job,)), Terminal(columns=columns), Reader(lacks_root=True)
+        )
+        assert any("sudo dify-job status" in line for line in lines)
+
+
+def test_job_with_an_unreadable_history_is_unknown() -> None:
+    hidden = JobHistory("a", Path("/var/lib/dify-job/a"), error=PermissionError(13, "Permission denied"))
+    unknown = replace(job_status("a", []), history=hidden, past=None)
+    assert unknown.health is Health.UNKNOWN
+    assert unknown.healthy  # it is not known to need attention
+    assert text_of(unknown).startswith("1 job: 1 unknown")
+    assert "\n? a " in text_of(unknown)
+    assert replace(unknown, running=True).health is Health.RUNNING
+    assert replace(unknown, other_problems=("x",)).health is Health.ATTENTION
+    failed = job_status("a", past("failed")).last  # systemd shows the result of the unit to every user
+    assert replace(unknown, last=failed).health is Health.FAILING
+
+
+def test_screen_that_is_too_small_shows_every_job_and_the_reasons_of_the_worst() -> None:
+    jobs = [job_status(f"job-{number}", past("failed", "failed")) for number in range(8)]
+    seen, reader = HostStatus(at=NOW, jobs=tuple(jobs)), Reader()
+    whole = status_lines(seen, Terminal(), reader)
+    assert status_lines(seen, Terminal(), reader, most=len(whole)) == whole
+    for most in range(12, len(whole)):
+        lines = status_lines(seen, Terminal(), reader, most=most)
+        assert len(lines) <= most
+        assert all(any(line.startswith(f"✗ {job.job} ") for line in lines) for job in jobs)
+        assert lines[-1] == f"{len(whole) - len(lines) + 1} more lines do not fit on the screen"
+    assert "    dify-job logs job-0" in status_lines(seen, Terminal(), reader, most=18)
+    assert len(status_lines(seen, Terminal(), reader, most=5)) == 5
 
 
 def test_failing_job_has_reason_time_and_hint() -> None:
@@ -115,7 +168,7 @@ def test_state_has_a_hint(more: dict[str, Any], words: str) -> None:
 def test_broken_configuration_is_reported_once_at_the_top() -> None:
     rows = [job_status(name, past("succeeded"), config_error="bad key") for name in ("a", "b", "c")]
     text = text_of(*rows, config_errors=(("/c.toml", JobError(Outcome.CONFIG, "/c.toml:3: bad key")),))
-    assert text.startswith("! the configuration /c.toml has an error: /c.toml:3: bad key\n")
+    assert text.startswith("! the configuration has an error: /c.toml:3: bad key\n")
     assert text.count("bad key") == 1
 
 

@@ -36,6 +36,15 @@ def test_wrapped_lines_fit_and_have_all_words(text: str, width: int) -> None:
     assert all(columns_of(line) <= max(width, longest) for line in lines)
 
 
+@given(width=st.integers(20, 60))
+def test_unbroken_part_stays_on_one_line(width: int) -> None:
+    text = "to read them, run: sudo dify-job status --system; then look again 请运行：dify-job next"
+    lines = wrapped(text, width, ("sudo dify-job status --system", "dify-job next"))
+    assert any("sudo dify-job status --system" in line for line in lines)
+    assert any("dify-job next" in line for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
 def test_long_word_is_not_broken() -> None:
     word = "5f2c9a1e-8f6c-4f55-8d2c-6a51e1d4b8aa"
     assert f"    {word}" in indented(f"the run {word} failed", 30, 4)
