@@ -35,6 +35,15 @@ from .machine import check_clock, check_disk, check_journal, check_state
 from .past_runs import check_in_flight, check_last_run, check_missed_runs
 from .probes import AppProbes
 from .program import check_bytecode, check_environment, check_interpreter, check_program
+from .scheduler import (
+    check_backend,
+    check_enabled,
+    check_installed_files,
+    check_linger,
+    check_mail,
+    check_overrides,
+    check_sync,
+)
 from .server import (
     check_access,
     check_app,
@@ -43,15 +52,6 @@ from .server import (
     check_server,
     check_transport,
     edit_ca_file,
-)
-from .service import (
-    check_backend,
-    check_enabled,
-    check_installed_files,
-    check_linger,
-    check_mail,
-    check_overrides,
-    check_sync,
 )
 from .settings import (
     check_apprise,

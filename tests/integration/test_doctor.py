@@ -20,7 +20,7 @@ import pytest
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import Severity
 from dify_job.checks.registry import check_jobs
-from dify_job.checks.service import check_backend
+from dify_job.checks.scheduler import check_backend
 from dify_job.cli.options import Globals
 from dify_job.cli.output import reader
 from dify_job.config.loader import load_config, pick

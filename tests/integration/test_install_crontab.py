@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dify_job.checks.context import HostContext
-from dify_job.checks.service import check_backend, check_installed_files
+from dify_job.checks.scheduler import check_backend, check_installed_files
 from dify_job.config.model import Config, Job, KeySource
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError

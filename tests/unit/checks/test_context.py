@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dify_job.checks import service
+from dify_job.checks import scheduler
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import Severity
 from dify_job.config.model import Config
@@ -32,7 +32,7 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
     case = HostContext.of(make_job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
     both = HostContext.of(make_job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
-    check = service.check_sync(both)
+    check = scheduler.check_sync(both)
     assert check is not None
     assert check.severity is Severity.FAIL
     assert (
