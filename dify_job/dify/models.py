@@ -57,6 +57,7 @@ class FailureCause(Enum):
 
     OTHER = auto()
     PROXY = auto()
+    PROXY_LOGIN = auto()
     NO_THREAD = auto()
     CERTIFICATE_UNTRUSTED = auto()
     CERTIFICATE_EXPIRED = auto()

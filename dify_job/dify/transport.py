@@ -37,6 +37,7 @@ ERRORS = (
 )
 REDIRECTS = 5  # of one call
 REDIRECT = frozenset({301, 302, 303, 307, 308})
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # HTTPConnection._tunnel
 _MAX_CONNECT = 86400.0  # poll(2) accepts at most 24 days
 _SWITCHING_PROTOCOLS = 101  # not an interim answer: another protocol follows
 _LARGE = 1024 * 1024  # bytes
@@ -322,7 +323,9 @@ def reason_of(error: BaseException) -> Failure:
     causes = _causes(error)
     words = next((words for one in causes if (words := _description(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
-        return Failure.of(msg("proxy: {words}", words=words), FailureCause.PROXY)
+        status = next((found[1] for one in causes if (found := _TUNNEL.match(str(one)))), "")
+        cause = FailureCause.PROXY_LOGIN if status == "407" else FailureCause.PROXY
+        return Failure.of(msg("proxy: {words}", words=f"HTTP {status}" if status else words), cause)
     untrusted = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
     cause = FailureCause.OTHER
     if untrusted is not None:

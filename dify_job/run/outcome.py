@@ -54,6 +54,7 @@ _HINTS_BY_CAUSE = {
     FailureCause.PROXY: msg(
         "check the proxy in HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY to connect directly"
     ),
+    FailureCause.PROXY_LOGIN: msg("add user and password to the proxy address in HTTPS_PROXY"),
     FailureCause.NO_THREAD: PROCESS_LIMIT_HINT,
     FailureCause.CERTIFICATE_EXPIRED: msg("renew the TLS certificate on the server"),
     FailureCause.CERTIFICATE_NAME: msg("set base_url to a host name that the TLS certificate contains"),
@@ -189,6 +190,8 @@ def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAUL
     """
     if isinstance(end, WorkflowRun):
         return _of_run(end, options.partial)._replace(run=end)
+    if isinstance(end, NotSent) and _cause_of(end.reason) is FailureCause.PROXY_LOGIN:
+        return _denied(ApiError(407, from_dify=False))
     if isinstance(end, NotSent):
         return RunOutcome(
             Outcome.UNREACHABLE,
@@ -209,8 +212,11 @@ def connection_error_hint(reason: str) -> str:
     Args:
         reason: A Failure of the transport, or another text.
     """
-    cause = reason.cause if isinstance(reason, Failure) else FailureCause.OTHER
-    return _HINTS_BY_CAUSE.get(cause, _SERVER_HINT)
+    return _HINTS_BY_CAUSE.get(_cause_of(reason), _SERVER_HINT)
+
+
+def _cause_of(reason: str) -> FailureCause:
+    return reason.cause if isinstance(reason, Failure) else FailureCause.OTHER
 
 
 def unknown(why: str) -> RunOutcome:
@@ -400,7 +406,7 @@ def _of_http_status(error: ApiError) -> RunOutcome:
     said = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
     who = "Dify" if error.from_dify else msg("a proxy or another server")
     answered = msg("{who} answered {said}", who=who, said=said)
-    if error.passed_on and not error.from_dify:
+    if error.passed_on and (status == 503 or not error.from_dify):
         return unknown(answered)
     match status:
         case 429:
@@ -455,7 +461,7 @@ def _denied(error: ApiError) -> RunOutcome:
         case _:
             found = (
                 msg("the proxy between this machine and Dify requires a login (HTTP 407)"),
-                msg("add user and password to the proxy address in HTTPS_PROXY"),
+                _HINTS_BY_CAUSE[FailureCause.PROXY_LOGIN],
             )
     return RunOutcome(Outcome.DENIED, *found)
 

@@ -94,6 +94,13 @@ def test_503_of_a_proxy_that_forwarded_the_request_is_not_retried(
     assert (ran.code, server.count("post")) == (0, posts)
 
 
+def test_late_rejection_other_than_503_is_final(dify_job: Command) -> None:
+    dify_job.limits |= {"prompt_rejection": 0.1}
+    [(_, raw)] = answer(403, b"<html>blocked").parts
+    with ScriptedServer(post=RawResponse(((0.5, raw),))) as server:
+        assert run(dify_job, server).code == 77
+
+
 @pytest.mark.parametrize(
     ("headers", "pause", "posts"), [({"apigw-requestid": "Abc="}, 0.0, 1), ({}, 1.0, 1), ({}, 0.0, 2)]
 )

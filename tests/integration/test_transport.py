@@ -173,6 +173,24 @@ def test_proxy_of_the_environment_is_used_and_its_password_redacted(
     assert "canary-password" not in ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "message", "hint"),
+    [
+        (407, 77, "requires a login (HTTP 407)", "user and password"),
+        (502, 69, "could not be reached: proxy: HTTP 502", "NO_PROXY"),
+    ],
+)
+def test_rejection_of_a_tunnel_by_the_proxy_is_reported(
+    dify_job: Command, respond_with: RespondWith, status: int, code: int, message: str, hint: str
+) -> None:
+    proxy = respond_with(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "https://dify.invalid", "https_proxy": proxy.address}
+    ran = dify_job("run", "--timeout", "3s", env=env)
+    assert (ran.code, KEY.encode() in b"".join(proxy.seen)) == (code, False)
+    assert message in ran.result["message"]
+    assert hint in ran.result["hint"]
+
+
 def test_plain_http_to_loopback_has_no_warning(dify_job: Command, environ: dict[str, str]) -> None:
     assert "without encryption" not in dify_job("run", env=environ).stderr
 
