@@ -13,7 +13,7 @@ from ..config.secrets import read_urls
 from ..exit_codes import Outcome
 from ..messages.command import Command, command
 from ..messages.errors import JobError
-from ..messages.message import join, msg
+from ..messages.message import has_value, join, msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
@@ -82,7 +82,7 @@ def store_key_command(context: HostContext, error: JobError) -> str | None:
         return error.hint
     encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
     store = context.command("secret", "set", context.job.name, *encrypt)
-    if error.hint is None or store in (error.hint, getattr(error.hint, "values", {}).get("command")):
+    if error.hint is None or error.hint == store or has_value(error.hint, store):
         return error.hint or store
     return msg("{hint}; to store the API key again, run: {command}", command=store, hint=error.hint)
 

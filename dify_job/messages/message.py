@@ -44,6 +44,18 @@ class Message(str):
         )
 
 
+def has_value(text: str, value: str) -> bool:
+    """Return whether a message, or a message among its values, has a value; a text without values has none.
+
+    Args:
+        text: The message.
+        value: The value.
+    """
+    return isinstance(text, Message) and any(
+        isinstance(one, str) and (one == value or has_value(one, value)) for one in text.values.values()
+    )
+
+
 def msg(template: str, /, **values: Any) -> Message:
     """Make a message.
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ..messages.command import Command, Reader, command, commands_in, for_reader
 from ..messages.i18n import translate
-from ..messages.message import join, msg
+from ..messages.message import has_value, join, msg
 from ..messages.sanitize import one_line
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..schedulers.model import Scope
@@ -314,11 +314,11 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
         message: The message of the run.
         node: Title, type and error of the failed node, or None.
     """
-    message = one_line(message, _MAX_REASON)
     title = node.get("title") if node is not None else None
-    if not title or title in message:
-        return message
-    return msg('at "{node}": {message}', node=one_line(title), message=message)
+    shown = one_line(message, _MAX_REASON)
+    if not title or has_value(message, title):
+        return shown
+    return msg('at "{node}": {message}', node=one_line(title), message=shown)
 
 
 def _failures(failures: Sequence[RunRecord]) -> str:

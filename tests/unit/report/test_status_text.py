@@ -11,11 +11,12 @@ import pytest
 from dify_job.exit_codes import Outcome
 from dify_job.messages.command import Reader
 from dify_job.messages.errors import JobError
+from dify_job.messages.message import msg
 from dify_job.report.job_status import Health, JobStatus, Sync, configured_status
 from dify_job.report.page import render_page
 from dify_job.report.past_runs import JobHistory
 from dify_job.report.status import HostStatus
-from dify_job.report.status_text import status_lines
+from dify_job.report.status_text import failure_text, status_lines
 from dify_job.report.text import Terminal, columns_of
 from dify_job.schedulers.model import Scope
 from tests.support.histories import record
@@ -225,3 +226,13 @@ def test_rows_of_one_name_have_distinct_labels_and_an_order_of_their_own() -> No
     for anchor in ("job-daily-system-systemd", "job-daily-user-systemd", "job-other"):
         assert page.count(f'id="{anchor}"') == 1
         assert f'href="#{anchor}"' in page
+
+
+@pytest.mark.parametrize("title", ["LLM", "a", "workflow"])
+def test_failure_names_the_node_unless_the_message_does(title: str) -> None:
+    node = {"title": title, "type": "llm", "error": "no"}
+    named = msg('workflow failed at "{title}" ({type}): {why}', title=title, type="llm", why="no")
+    assert failure_text(named, node) == named
+    unnamed = msg("a workflow that calls an LLM ended")
+    assert failure_text(unnamed, node) == f'at "{title}": a workflow that calls an LLM ended'
+    assert failure_text(msg("stopped: {how}", how=named), node) == f"stopped: {named}"
