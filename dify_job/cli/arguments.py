@@ -1,5 +1,6 @@
 """Values of the command line: inputs (`-i` overrides `--inputs`), files, schedules and job names."""
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from ..run.inputs import parse_object
 from ..schedule import upcoming
 
 _BOM = "\ufeff"  # Windows editors and shells write it
+_MAX_INPUTS = 64 * 1024 * 1024  # bytes
 _SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
 _CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
 _FORMS = msg(
@@ -203,8 +205,7 @@ def _object(text: str) -> dict[str, Any]:
         return parse_object(text, "--inputs", Outcome.USAGE)
     source: str = msg("standard input") if text == "-" else msg("the input file {path}", path=text[1:])
     try:
-        with open(0 if text == "-" else text[1:], "rb", closefd=text != "-") as file:
-            content = file.read().decode().removeprefix(_BOM)
+        content = _read(text).decode().removeprefix(_BOM)
     except OSError as error:
         raise JobError(
             Outcome.NO_INPUT,
@@ -218,3 +219,12 @@ def _object(text: str) -> dict[str, Any]:
             msg("convert the input to UTF-8: iconv -f ISO-8859-1 -t UTF-8"),
         ) from None
     return parse_object(content, source, Outcome.REJECTED)
+
+
+def _read(text: str) -> bytes:
+    """Return the content of @FILE, or for - of standard input. Raises OSError."""
+    with open(0 if text == "-" else text[1:], "rb", closefd=text != "-") as file:
+        content = file.read(_MAX_INPUTS + 1)
+    if len(content) > _MAX_INPUTS:
+        raise OSError(errno.EFBIG, msg("it is larger than {limit} bytes", limit=_MAX_INPUTS))
+    return content

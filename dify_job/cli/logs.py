@@ -1,6 +1,7 @@
 """`dify-job logs`: execute journalctl with the right arguments, or tail for a log_file."""
 
 import shlex
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,4 +159,11 @@ def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
             msg("the log file {path} has no lines yet", path=files[0]),
             command("dify-job", "status"),
         )
+    for file in present:
+        if not stat.S_ISREG(file.lstat().st_mode):  # others can write to its directory; runs follow no link
+            raise JobError(
+                Outcome.CONFIG,
+                msg("the log file {path} is not a regular file", path=file),
+                command("ls", "-ld", str(file)),
+            )
     return present

@@ -85,5 +85,13 @@ def _write(path: Path, page: str) -> None:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg("the page {path} cannot be written: {reason}", path=path, reason=error.strerror or error),
-            disk_error_hint(error, path.parent, command("ls", "-ld", str(path.parent))),
+            disk_error_hint(
+                error,
+                path.parent,
+                msg(
+                    "choose another file, or leave out --output to print the page; to see the directory, "
+                    "run: {command}",
+                    command=command("ls", "-ld", str(path.parent)),
+                ),
+            ),
         ) from None

@@ -151,6 +151,7 @@ def _check_by_writing(target: OutputPath) -> None:
         # write_output renames a complete file to this name, so root would replace /dev/stdout.
         raise OSError(0, msg("it is not a regular file; to write to a pipe, use --print"))
     with target.opened() as directory:
+        directory.check_replaceable(target.path.name)
         directory.remove_leftovers({target.path.name}, older=_LEFTOVER_AGE)
         directory.try_out()
 

@@ -94,14 +94,11 @@ class Directory:
         """Create a file that replaces a name when it is complete; a link of that name is replaced.
 
         Args:
-            name: The name. A name of something else than a file is an error.
+            name: The name, which `check_replaceable` accepts.
             mode: The mode, independent of the umask; None uses the umask.
             sync: Write the file to disk before it gets its name.
         """
-        with contextlib.suppress(FileNotFoundError):
-            there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
-            if not stat.S_ISREG(there) and not stat.S_ISLNK(there):
-                raise _no_file(name)
+        self.check_replaceable(name)
         temporary = _temporary(name)
         try:
             with os.fdopen(self._new(temporary, os.O_WRONLY, mode), "wb") as file:
@@ -114,6 +111,31 @@ class Directory:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._fd)
             raise
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise OSError if the name is neither free nor that of a file or a link to one.
+
+        /dev/stdout is a link into /proc, even to a file, and programs need it.
+
+        Args:
+            name: The name.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
+            if stat.S_ISREG(there):
+                return
+            if not stat.S_ISLNK(there) or os.readlink(name, dir_fd=self._fd).startswith("/proc/"):
+                raise _no_file(name)
+            target = self._mode_of_target(name)
+            if not (stat.S_ISREG(target) or stat.S_ISDIR(target)):
+                raise _no_file(name)
+
+    def _mode_of_target(self, link: str) -> int:
+        """Return the mode of what a link points to; that of a file if it points to nothing."""
+        try:
+            return os.stat(link, dir_fd=self._fd).st_mode
+        except OSError:
+            return stat.S_IFREG
 
     def identity(self, name: str) -> str | None:
         """Return the identity of a file; None if it does not exist."""

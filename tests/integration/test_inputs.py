@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,18 @@ def test_inputs_in_windows_encodings_are_read_and_other_bytes_are_65(
             ran = dify_job("run", "--inputs", "-" if way == "stdin" else f"@{file}", stdin=stdin)
         assert ran.code == code, ran.stderr
     assert dify.paths == ["/workflows/run"]
+
+
+@pytest.mark.parametrize("way", ["-", "@/dev/zero"])
+def test_endless_inputs_are_66_before_memory_is_exhausted(
+    dify_job: Command, dify: FakeDify, way: str
+) -> None:
+    configure(dify_job, dify)
+    with Path("/dev/zero").open("rb") as stdin:
+        ran = dify_job("run", "--inputs", way, stdin=stdin)
+    assert ran.code == 66, ran.stderr
+    assert "is larger than 67108864 bytes" in ran.stderr
+    assert dify.received == []
 
 
 def test_input_without_a_name_is_64(dify_job: Command, dify: FakeDify) -> None:

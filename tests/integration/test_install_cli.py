@@ -533,6 +533,12 @@ def test_invalid_log_file_is_reported_and_does_not_change_the_outcome(trap: str,
     assert done.code == 69
     assert f"the log file {log} cannot be written" in done.stderr
     assert target.read_text() == "precious"
+    home.booted = False
+    shown = home("logs", "daily", "--user")
+    assert shown.code == 78, shown.stderr
+    assert "precious" not in shown.stdout
+    reason = "has no lines yet" if trap == "missing" else "is not a regular file"
+    assert f"the log file {log} {reason}" in shown.stderr
 
 
 # Related commands

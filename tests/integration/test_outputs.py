@@ -110,6 +110,19 @@ def test_invalid_output_path_is_73_before_the_call(dify_job: Command, dify: Fake
     assert not Path("/dev/null").is_file()
 
 
+def test_standard_output_is_no_output_file(dify_job: Command, dify: FakeDify, tmp_path: Path) -> None:
+    """Root would replace /dev/stdout; it can lead to a file."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    configure(dify_job, dify)
+    with (tmp_path / "redirected").open("w") as stdout:
+        done = dify_job.start("run", "--output", str(link), stdout=stdout)
+        assert done.wait(20) == 73
+        assert dify_job.start("report", "--output", str(link), stdout=stdout).wait(20) == 73
+    assert str(link.readlink()) == "/proc/self/fd/1"
+    assert dify.runs == []
+
+
 def test_relative_output_file_of_the_config_is_in_the_state_directory(
     dify_job: Command, dify: FakeDify
 ) -> None:

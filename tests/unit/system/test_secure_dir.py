@@ -67,3 +67,34 @@ def test_error_names_the_file_and_not_its_temporary_name() -> None:
     with pytest.raises(OSError, match="Errno") as refused:
         FileTransaction().remove(Path("/proc/version"))
     assert refused.value.filename == "/proc/version"
+
+
+@pytest.mark.parametrize(
+    ("target", "replaceable"),
+    [
+        ("/proc/self/fd/1", False),  # /dev/stdout
+        ("/proc/self/fd/99", False),
+        ("/dev/null", False),
+        ("pipe", False),
+        ("file", True),
+        (".", True),
+        ("nowhere", True),
+    ],
+)
+def test_link_is_replaced_unless_it_leads_to_a_device_or_a_descriptor(
+    target: str, replaceable: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("old")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(target)
+    with contextlib.closing(Directory(tmp_path)) as directory:
+        if replaceable:
+            with directory.replacing("link") as file:
+                file.write(b"new")
+            assert not (tmp_path / "link").is_symlink()
+        else:
+            with pytest.raises(OSError, match="not a regular file"), directory.replacing("link"):
+                pass
+            assert str((tmp_path / "link").readlink()) == target
+    assert (tmp_path / "file").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "pipe", "link"}
