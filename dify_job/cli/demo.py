@@ -12,7 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from .options import Globals
+from .options import Globals, option
 from .output import echo, echo_data, echo_err
 from .run import run
 
@@ -26,7 +26,7 @@ state = "none"
 
 
 @click.command()
-@click.option(
+@option(
     "--serve",
     metavar="PORT",
     type=click.IntRange(0, 65535),
@@ -81,8 +81,8 @@ def _serve(port: int) -> int:
             )
         )
         init = command(
-            *("dify-job", "init", "demo", "--base-url", server.base_url, "--every", "1h", "-i", "topic=sales")
-        )
+            "dify-job", "init", "demo", "--base-url", server.base_url, "--every", "1h", "-i", "topic=sales"
+        )  # fmt: skip
         echo_data(f"printf %s {KEY} | {init}")
         signal.sigwait(ends)
     return 0

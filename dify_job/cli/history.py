@@ -21,13 +21,13 @@ from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord
 from ..system.managed_files import is_missing
 from .jobs import config_or_none
-from .options import Globals, pass_globals, since_option
+from .options import Globals, option, pass_globals, since_option
 from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option(
+@option(
     "-n",
     "count",
     type=click.IntRange(1),
@@ -36,11 +36,11 @@ from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
     metavar="N",
     help=msg("Show only the last N runs."),
 )
-@click.option("--failed", is_flag=True, help=msg("Show only failed runs."))
+@option("--failed", is_flag=True, help=msg("Show only failed runs."))
 @since_option
-@click.option("--user", "scope", flag_value="user", help=msg("Show only your own jobs."))
-@click.option("--system", "scope", flag_value="system", help=msg("Show only system jobs."))
-@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON, newest run first."))
+@option("--user", "scope", flag_value="user", help=msg("Show only your own jobs."))
+@option("--system", "scope", flag_value="system", help=msg("Show only system jobs."))
+@option("--json", "as_json", is_flag=True, help=msg("Print JSON, newest run first."))
 @pass_globals
 def history(
     options: Globals,

@@ -21,7 +21,7 @@ from ..exit_codes import Outcome
 from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
-from .options import Globals, pass_globals
+from .options import Globals, option, pass_globals
 from .output import log_traceback
 
 _LOG_INTERVAL = 10.0  # seconds between two log lines about one peer
@@ -29,7 +29,7 @@ _LOG_INTERVAL = 10.0  # seconds between two log lines about one peer
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
-@click.option(
+@option(
     "--allow-uid",
     "uids",
     type=int,
@@ -37,7 +37,7 @@ _LOG_INTERVAL = 10.0  # seconds between two log lines about one peer
     metavar="UID",
     help=msg("Allow this UID to connect, in addition to root (repeatable)."),
 )
-@click.option(
+@option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="PATH",

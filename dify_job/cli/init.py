@@ -29,7 +29,7 @@ from ..schedulers.model import Scope
 from ..system.managed_files import is_missing
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of, schedule_of_flags, schedule_of_text
-from .options import Globals, key_file_option, pass_globals, schedule_options
+from .options import Globals, key_file_option, option, pass_globals, schedule_options
 from .output import echo, echo_err
 from .prompts import draft_inputs, echo_mistake, interactive, prompt, prompt_for_key, read_api_key
 
@@ -52,36 +52,34 @@ class _Target:
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--base-url", metavar="URL", help=msg("Set Dify's address, with or without /v1."))
+@option("--base-url", metavar="URL", help=msg("Set Dify's address, with or without /v1."))
 @key_file_option
-@click.option(
+@option(
     "--ca-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help=msg("Trust the certificates in this PEM file."),
 )
 @schedule_options
-@click.option(
-    "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("Set one input (repeatable).")
-)
-@click.option(
+@option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("Set one input (repeatable)."))
+@option(
     "--file",
     "file_pairs",
     multiple=True,
     metavar="KEY=PATH",
     help=msg("Set one file input: a path or a URL."),
 )
-@click.option(
+@option(
     "--offline",
     is_flag=True,
     help=msg(
         "Do not contact the server: skip the check of the API key, and do not read the app's input form."
     ),
 )
-@click.option(
+@option(
     "--user", "scope", flag_value="user", help=msg("Create a job of your own (the default, except for root).")
 )
-@click.option("--system", "scope", flag_value="system", help=msg("Create a system job (default for root)."))
+@option("--system", "scope", flag_value="system", help=msg("Create a system job (default for root)."))
 @pass_globals
 def init(
     options: Globals,
@@ -108,36 +106,36 @@ def init(
     where = chosen_scope(scope)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     inputs, files = pairs_of(pairs, "-i", "init"), pairs_of(file_pairs, "--file", "init")
-    place = _target(options, where)
+    target = _target(options, where)
     if job is not None:
-        _check_not_taken(place, job)
-    check_secret_path(managed.key_path(place.config, job or "default"))
+        _check_not_taken(target, job)
+    check_secret_path(managed.key_path(target.config, job or "default"))
     trusted = ca_file.absolute() if ca_file is not None else None
     check_ca_file(trusted)
-    url = _base_url(base_url, place)
+    url = _base_url(base_url, target)
     key = read_api_key(key_file, command("dify-job", "init", job or "JOB"))
     if offline:
         probe = AppProbe()
     else:
         url, key, probe = _ask(url, key, trusted, may_ask_for_key=key_file is None)
-    name = job or _name(probe.name, place)
+    name = job or _name(probe.name, target)
     if schedule is None and interactive():
         schedule = _prompt_for_schedule()
     draft = Draft(
         job=name,
         base_url=url,
-        key_file=managed.key_path(place.config, name),
+        key_file=managed.key_path(target.config, name),
         schedule=schedule,
         ca_file=trusted,
         app=_about_app(probe, offline=offline),
         inputs=draft_inputs(probe, inputs, files=False),
         files=draft_inputs(probe, files, files=True),
-        whole=place.existing is None,
+        whole=target.existing is None,
     )
     with locked(where.base):
         _check_not_taken(_target(options, where), name)  # the file can appear while a person answers prompts
-        _write(place, draft, key)
-    _report(place, draft, options, probe, root=where is Scope.SYSTEM)
+        _write(target, draft, key)
+    _report(target, draft, options, probe, root=where is Scope.SYSTEM)
 
 
 def _target(options: Globals, scope: Scope) -> _Target:
@@ -148,17 +146,17 @@ def _target(options: Globals, scope: Scope) -> _Target:
     return _Target(path, None if is_missing(path) else load_config(path))
 
 
-def _check_not_taken(place: _Target, job: str) -> None:
+def _check_not_taken(target: _Target, job: str) -> None:
     if not valid_name(job):
         raise JobError(
             Outcome.USAGE,
             msg("the job name {job!r} is not allowed", job=job),
             msg("use at most 48 characters of a-z, 0-9, - and _, and begin with a letter or digit"),
         )
-    if place.existing is not None and job in place.existing.names:
-        taken = place.existing.jobs.get(job)
+    if target.existing is not None and job in target.existing.names:
+        taken = target.existing.jobs.get(job)
         origins = taken.origins.values() if taken is not None else ()
-        where = next((origin.where for origin in origins if origin.where), place.config)
+        where = next((origin.where for origin in origins if origin.where), target.config)
         raise JobError(
             Outcome.CONFIG,
             msg("the job {job} exists already in {place}", job=job, place=where),
@@ -168,7 +166,7 @@ def _check_not_taken(place: _Target, job: str) -> None:
                 command=command("dify-job", "secret", "set", job),
             ),
         )
-    for path in (place.file(job), managed.key_path(place.config, job)):
+    for path in (target.file(job), managed.key_path(target.config, job)):
         if not is_missing(path) or path.is_symlink():
             raise JobError(
                 Outcome.CONFIG,
@@ -180,8 +178,8 @@ def _check_not_taken(place: _Target, job: str) -> None:
             )
 
 
-def _base_url(given: str | None, place: _Target) -> str:
-    default = given or os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
+def _base_url(given: str | None, target: _Target) -> str:
+    default = given or os.environ.get("DIFY_BASE_URL") or _default_of(target) or DEFAULT_BASE_URL
     if given is None and interactive():
         return _prompt_for_base_url(default)
     try:
@@ -201,9 +199,9 @@ def _prompt_for_base_url(default: str) -> str:
             echo_err(msg("  {message}", message=wrong))
 
 
-def _default_of(place: _Target) -> str | None:
+def _default_of(target: _Target) -> str | None:
     """Return the base URL that all existing jobs share."""
-    urls = {job.base_url for job in place.existing.jobs.values()} if place.existing else set()
+    urls = {job.base_url for job in target.existing.jobs.values()} if target.existing else set()
     return urls.pop() if len(urls) == 1 else None
 
 
@@ -250,16 +248,16 @@ def _is_about_key(probe: AppProbe) -> bool:
     return probe.mode not in (None, "workflow")
 
 
-def _name(app: str, place: _Target) -> str:
+def _name(app: str, target: _Target) -> str:
     """Return a job name made from the app's name, confirmed by a person; scripts get `default`."""
     if not interactive():
-        _check_not_taken(place, "default")
+        _check_not_taken(target, "default")
         return "default"
     name = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-") or "default"
     while True:
         name = prompt(msg("Name of the job"), name)
         try:
-            _check_not_taken(place, name)
+            _check_not_taken(target, name)
         except JobError as error:
             echo_mistake(error)
         else:
@@ -289,9 +287,9 @@ def _about_app(probe: AppProbe, *, offline: bool) -> str:
 # Writing and reporting
 
 
-def _write(place: _Target, draft: Draft, key: Secret) -> None:
-    secret = managed.key_file(place.config, draft.job, key)
-    path = place.file(draft.job)
+def _write(target: _Target, draft: Draft, key: Secret) -> None:
+    secret = managed.key_file(target.config, draft.job, key)
+    path = target.file(draft.job)
     hint = msg(
         "use --user to create a job of your own; to create a system job, run: {command}",
         command=command("dify-job", "init", needs_root=True),
@@ -300,36 +298,36 @@ def _write(place: _Target, draft: Draft, key: Secret) -> None:
         writer.directory(path.parent)
         writer.apply([secret])
         writer.put(path, draft_text(draft).encode())
-        _check_effect(place, draft)
+        _check_effect(target, draft)
 
 
-def _check_effect(place: _Target, draft: Draft) -> None:
+def _check_effect(target: _Target, draft: Draft) -> None:
     """Check that `run` will read the written values: a file in config.d can override them."""
-    job = pick(load_config(place.config), draft.job)
+    job = pick(load_config(target.config), draft.job)
     read_key(job)
     if job.key.file != draft.key_file or job.base_url != draft.base_url:
         raise JobError(
             Outcome.CONFIG,
             msg(
                 "nothing was written, because another file in {directory} already has the job {job}",
-                directory=place.config.parent / "config.d",
+                directory=target.config.parent / "config.d",
                 job=draft.job,
             ),
             msg(
                 "move the file that contains [jobs.{job}] out of {directory}, or choose another "
                 "name for the job",
                 job=draft.job,
-                directory=place.config.parent / "config.d",
+                directory=target.config.parent / "config.d",
             ),
         )
 
 
-def _report(place: _Target, draft: Draft, options: Globals, probe: AppProbe, *, root: bool) -> None:
+def _report(target: _Target, draft: Draft, options: Globals, probe: AppProbe, *, root: bool) -> None:
     echo(
         msg(
             "{job}: configuration written to {file}, API key stored in {key_file} (mode 0600)",
             job=draft.job,
-            file=place.file(draft.job),
+            file=target.file(draft.job),
             key_file=draft.key_file,
         )
     )
@@ -351,12 +349,12 @@ def _report(place: _Target, draft: Draft, options: Globals, probe: AppProbe, *, 
             msg(
                 "  fill in    {inputs} in {file}",
                 inputs=join(", ", map(repr, missing)),
-                file=place.file(draft.job),
+                file=target.file(draft.job),
             )
         )
     # `output` adds the caller's --config.
-    is_named = options.config_path is not None or is_found(place.config)
-    words = ("dify-job", *(() if is_named else ("--config", str(place.config))))
+    is_named = options.config_path is not None or is_found(target.config)
+    words = ("dify-job", *(() if is_named else ("--config", str(target.config))))
     check = command(*words, "run", draft.job, "--dry-run", needs_root=root)
     enable = command(*words, "install", draft.job, needs_root=root)
     echo(msg("  check      {command}", command=check))

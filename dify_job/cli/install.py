@@ -34,6 +34,7 @@ from .options import (
     DEFAULT_HTTP_LISTEN,
     Globals,
     http_options,
+    option,
     pass_globals,
     schedule_options,
     scope_options,
@@ -48,37 +49,31 @@ _SERVER_TIMEOUT = 5.0  # seconds for the probes of all servers
 @schedule_options
 @scope_options
 @http_options
-@click.option(
+@option(
     "--run-as",
     metavar="USER",
     help=msg("Run as USER. Default: a dynamic user under systemd, root under cron."),
 )
-@click.option("--dry-run", is_flag=True, help=msg("Print the complete unit or crontab files; write nothing."))
-@click.option(
+@option("--dry-run", is_flag=True, help=msg("Print the complete unit or crontab files; write nothing."))
+@option(
     "--diff",
     "as_diff",
     is_flag=True,
     help=msg("Print the differences from the installed files; write nothing."),
 )
-@click.option(
-    "--check", is_flag=True, help=msg("Write nothing; exit with 1 if the host is not as configured.")
-)
-@click.option(
-    "--prune", is_flag=True, help=msg("Also uninstall jobs that this configuration no longer contains.")
-)
-@click.option(
+@option("--check", is_flag=True, help=msg("Write nothing; exit with 1 if the host is not as configured."))
+@option("--prune", is_flag=True, help=msg("Also uninstall jobs that this configuration no longer contains."))
+@option(
     "--installed",
     is_flag=True,
     help=msg("Install again only the jobs that are installed, each with its current scheduler."),
 )
-@click.option(
+@option(
     "--start/--no-start",
     default=None,
     help=msg("Also enable paused jobs / install new jobs disabled."),
 )
-@click.option(
-    "--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand.")
-)
+@option("--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand."))
 @pass_globals
 def install(
     options: Globals,

@@ -20,7 +20,7 @@ from ..schedulers.model import InstalledJob
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .jobs import config_or_none
-from .options import Globals, scope_options, since_option
+from .options import Globals, option, scope_options, since_option
 from .output import echo_err
 
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -53,9 +53,9 @@ class _Logs(click.Command):
 
 @click.command(cls=_Logs)
 @click.argument("jobs", nargs=-1)
-@click.option("-f", "--follow", is_flag=True, help=msg("Follow the log."))
-@click.option("-n", "lines", type=click.IntRange(0), metavar="N", help=msg("Show only the last N lines."))
-@click.option("--failed", is_flag=True, help=msg("Show only errors."))
+@option("-f", "--follow", is_flag=True, help=msg("Follow the log."))
+@option("-n", "lines", type=click.IntRange(0), metavar="N", help=msg("Show only the last N lines."))
+@option("--failed", is_flag=True, help=msg("Show only errors."))
 @since_option
 @scope_options
 @click.pass_context

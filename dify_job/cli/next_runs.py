@@ -15,13 +15,13 @@ from ..report.upcoming_runs import UpcomingRuns, merge_runs, upcoming_runs
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import Scope
 from ..system.timespan import timespan_text
-from .options import Globals, json_option, pass_globals, scope_options
+from .options import Globals, json_option, option, pass_globals, scope_options
 from .output import echo_data, echo_json, reader, terminal_of_stdout
 
 
 @click.command(name="next")
 @click.argument("jobs", nargs=-1)
-@click.option(
+@option(
     "-n",
     "count",
     type=click.IntRange(1, 1000),

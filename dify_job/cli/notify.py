@@ -26,7 +26,7 @@ from ..state.history import RunRecord
 from ..state.store import JobState
 from ..system.unit_result import UnitResult
 from . import logging_setup
-from .options import Globals, pass_globals
+from .options import Globals, option, pass_globals
 from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
@@ -35,8 +35,8 @@ _JUST_NOW = 60.0  # seconds; a record that `run` stored within them belongs to t
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--unit", metavar="UNIT", help=msg("Report the end of a run of this unit (for OnFailure=)."))
-@click.option("--user", is_flag=True, help=msg("Look for the unit in the user manager (with --unit)."))
+@option("--unit", metavar="UNIT", help=msg("Report the end of a run of this unit (for OnFailure=)."))
+@option("--user", is_flag=True, help=msg("Look for the unit in the user manager (with --unit)."))
 @pass_globals
 def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool) -> int:
     """Send a test message to every notification address of a job; exit 0 when all were reached.

@@ -164,11 +164,11 @@ def _together(*options: Decorator) -> Decorator:
     return decorate
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help=msg("Print JSON."))
-all_option = click.option(
+json_option = option("--json", "as_json", is_flag=True, help=msg("Print JSON."))
+all_option = option(
     "--all", "all_jobs", is_flag=True, help=msg("Select all your own jobs; as root, all system jobs.")
 )
-key_file_option = click.option(
+key_file_option = option(
     "--key-file",
     metavar="FILE|-",
     help=msg(
@@ -177,11 +177,11 @@ key_file_option = click.option(
     ),
 )
 scope_options = _together(
-    click.option(
+    option(
         "--user", "scope", flag_value="user", help=msg("Use your own jobs (the default, except for root).")
     ),
-    click.option("--system", "scope", flag_value="system", help=msg("Use system jobs (default for root).")),
-    click.option(
+    option("--system", "scope", flag_value="system", help=msg("Use system jobs (default for root).")),
+    option(
         "--backend",
         type=click.Choice(["auto", "systemd", "cron"]),
         default="auto",
@@ -190,18 +190,18 @@ scope_options = _together(
     ),
 )
 schedule_options = _together(
-    click.option("--timezone", metavar="ZONE", help=msg("Set the time zone of --calendar and --cron.")),
-    click.option("--cron", metavar="EXPR", help=msg("Run at the times of a cron line with five fields.")),
-    click.option(
+    option("--timezone", metavar="ZONE", help=msg("Set the time zone of --calendar and --cron.")),
+    option("--cron", metavar="EXPR", help=msg("Run at the times of a cron line with five fields.")),
+    option(
         "--calendar",
         multiple=True,
         metavar="EXPR",
         help=msg("Run at systemd calendar times (repeatable)."),
     ),
-    click.option("--every", metavar="DUR", help=msg("Run at this interval: 2h, 30min, 1d.")),
+    option("--every", metavar="DUR", help=msg("Run at this interval: 2h, 30min, 1d.")),
 )
 http_options = _together(
-    click.option(
+    option(
         "--http-token-file",
         type=click.Path(path_type=Path),
         metavar="PATH",
@@ -210,7 +210,7 @@ http_options = _together(
             "the user who runs install have access."
         ),
     ),
-    click.option(
+    option(
         "--http-listen",
         metavar="ADDRESS:PORT",
         default=DEFAULT_HTTP_LISTEN,
@@ -219,7 +219,7 @@ http_options = _together(
             "Listen on this address and port; an address other than loopback requires --http-token-file."
         ),
     ),
-    click.option(
+    option(
         "--http",
         is_flag=True,
         help=msg(
@@ -237,7 +237,7 @@ def _since(ctx: click.Context, _parameter: click.Parameter, value: str | None) -
         raise JobError(Outcome.USAGE, msg("--since {error}", error=error), fix) from None
 
 
-since_option = click.option(
+since_option = option(
     "--since",
     metavar="WHEN",
     callback=_since,

@@ -34,30 +34,28 @@ from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, transaction
-from .options import Globals, pass_globals
+from .options import Globals, option, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option(
+@option(
     "--target",
     type=click.Choice(["systemd", "cron", "kubernetes"]),
     required=True,
     help=msg("Choose the scheduler."),
 )
-@click.option(
+@option(
     "--output-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help=msg("Write the rendered files to this directory."),
 )
-@click.option(
-    "--systemd-version", type=int, metavar="N", help=msg("Set the systemd version of the target host.")
-)
-@click.option("--user", "user", is_flag=True, help=msg("Print user units, or a block for a user's crontab."))
-@click.option("--image", metavar="REF", help=msg("Set the container image that has dify-job (Kubernetes)."))
-@click.option(
+@option("--systemd-version", type=int, metavar="N", help=msg("Set the systemd version of the target host."))
+@option("--user", "user", is_flag=True, help=msg("Print user units, or a block for a user's crontab."))
+@option("--image", metavar="REF", help=msg("Set the container image that has dify-job (Kubernetes)."))
+@option(
     "--namespace", metavar="NAME", help=msg("Set the namespace (Kubernetes; default: kubectl's namespace).")
 )
 @pass_globals

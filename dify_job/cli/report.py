@@ -14,18 +14,18 @@ from ..report.page import render_page
 from ..report.status import host_status
 from ..schedulers.detect import visible
 from ..system.secure_dir import Directory
-from .options import Globals, pass_globals, scope_options
+from .options import Globals, option, pass_globals, scope_options
 from .output import echo_data, echo_err
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option(
+@option(
     "--output",
     metavar="FILE",
     help=msg("Write the page to FILE; - writes it to standard output (default in a pipe)."),
 )
-@click.option(
+@option(
     "--days",
     type=click.IntRange(1, 366),
     default=30,

@@ -161,7 +161,7 @@ def run(
     signals = Signals(events)
     stderr = logging_setup.make_stderr_non_blocking()
     in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
-    start = RunContext(_STARTED, events, observers=(signals,), limits=_LIMITS)
+    context = RunContext(_STARTED, events, observers=(signals,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name, ctx.args)
@@ -173,7 +173,7 @@ def run(
         name = chosen.name
         live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
         _warn(config, chosen, scheduled=scheduled)
-        start = start._replace(
+        context = context._replace(
             config_path=config.path,
             run_id=run_id,
             lost=lost > 0,
@@ -186,23 +186,23 @@ def run(
         if live is not None:
             live.usual = _usual_duration(chosen, config)
             live.start()
-            start = start._replace(observers=(live, signals))
+            context = context._replace(observers=(live, signals))
         signals.begin_run()
-        result = run_workflow(chosen, given, context=start)
+        result = run_workflow(chosen, given, context=context)
     except JobError as error:
         signals.begin_run()
-        result = _report_not_started(error, chosen, name, start)
+        result = _report_not_started(error, chosen, name, context)
     except Cancelled as error:
         signals.begin_run()
-        result = not_started(name, cancelled(error.signum), start.began)
-        Observers(start.observers).finished(result)
+        result = not_started(name, cancelled(error.signum), context.began)
+        Observers(context.observers).finished(result)
     except Exception as error:  # an internal error has a result, too: exit 70
         signals.begin_run()
         why = job_error_of(error)
         is_bug = why.outcome is Outcome.BUG
         if is_bug:
             log_traceback()
-        result = _report_not_started(why, None if is_bug else chosen, name, start)
+        result = _report_not_started(why, None if is_bug else chosen, name, context)
     message, hint = for_reader(result.message, reader()), result.hint and for_reader(result.hint, reader())
     result = result._replace(message=message, hint=hint)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
@@ -278,16 +278,16 @@ def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
         log.warning(changed)
 
 
-def _report_not_started(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
+def _report_not_started(error: JobError, job: Job | None, name: str, context: RunContext) -> Result:
     """Report a run that was not started; job: None if the configuration is unreadable."""
-    result = not_started(name, error, start.began)
+    result = not_started(name, error, context.began)
     if log.is_set_up():
         log_result(result)
     else:
         echo_error(error)
-    Observers(start.observers).finished(result)
+    Observers(context.observers).finished(result)
     if job is not None:
-        notify_of(job, result, start)
+        notify_of(job, result, context)
     return result
 
 

@@ -25,7 +25,7 @@ from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction
 from ..system.user import resolved
-from .options import Globals, key_file_option, pass_globals
+from .options import Globals, key_file_option, option, pass_globals
 from .output import echo, echo_err
 from .prompts import read_api_key
 
@@ -40,7 +40,7 @@ def secret_group() -> None:
 @secret_group.command(name="set")
 @click.argument("job", required=False)
 @key_file_option
-@click.option(
+@option(
     "--encrypt/--no-encrypt",
     default=None,
     help=msg(
@@ -48,7 +48,7 @@ def secret_group() -> None:
         "(default: as it is stored now)."
     ),
 )
-@click.option("--no-check", is_flag=True, help=msg("Store the API key without checking it on the server."))
+@option("--no-check", is_flag=True, help=msg("Store the API key without checking it on the server."))
 @pass_globals
 def set_key(
     options: Globals, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool

@@ -12,7 +12,7 @@ from ..report.status import HostStatus, host_status
 from ..report.status_text import status_lines
 from ..run.state_directory import elsewhere_note
 from ..schedulers.detect import visible
-from .options import Globals, pass_globals, scope_options
+from .options import Globals, option, pass_globals, scope_options
 from .output import echo, echo_data, echo_err, echo_json, reader, terminal_of_stdout
 
 _REFRESH_INTERVAL = 3.0  # seconds
@@ -22,8 +22,8 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 @click.command()
 @click.argument("jobs", nargs=-1)
 @scope_options
-@click.option("--watch", is_flag=True, help=msg("Refresh every few seconds until Ctrl-C (on a terminal)."))
-@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON; docs/status.md describes the fields."))
+@option("--watch", is_flag=True, help=msg("Refresh every few seconds until Ctrl-C (on a terminal)."))
+@option("--json", "as_json", is_flag=True, help=msg("Print JSON; docs/status.md describes the fields."))
 @pass_globals
 def status(
     options: Globals,

@@ -22,7 +22,7 @@ from ..state.purge import jobs_with_state, purge_state
 from ..state.reader import read_metrics_files
 from ..system.opened_file import read_regular
 from .jobs import check_names, check_not_system_jobs, config_or_none
-from .options import Globals, all_option, pass_globals, scope_options
+from .options import Globals, all_option, option, pass_globals, scope_options
 from .output import echo_info
 
 _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
@@ -32,7 +32,7 @@ _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
 @click.argument("jobs", nargs=-1)
 @all_option
 @scope_options
-@click.option(
+@option(
     "--purge",
     is_flag=True,
     help=msg("Also delete the job's state: last result, history, record of a run in progress, metrics file."),

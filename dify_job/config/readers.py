@@ -14,7 +14,7 @@ from ..system import json_text
 from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
 
-class Reader(Protocol):
+class ValueReader(Protocol):
     """The type of the functions that read the value of one setting."""
 
     def __call__(self, value: Any, /) -> Any:
@@ -203,7 +203,7 @@ def unencrypted_host(url: str) -> str | None:
     return parts.hostname if parts.scheme == "http" and not is_loopback(url) else None
 
 
-def choice(*allowed: str) -> Reader:
+def choice(*allowed: str) -> ValueReader:
     """Return the reader of one of some words.
 
     Args:
@@ -315,7 +315,7 @@ def timezone(value: Any) -> str:
     return str(value)
 
 
-def structure(cls: Any, **readers: Reader) -> Reader:
+def structure(cls: Any, **readers: ValueReader) -> ValueReader:
     """Return the reader of a table that becomes a frozen value. The reader rejects unknown keys.
 
     Args:

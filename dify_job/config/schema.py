@@ -66,7 +66,7 @@ class Setting(NamedTuple):
     """
 
     name: str
-    read: readers.Reader
+    read: readers.ValueReader
     form: str
     text: str
     write: Callable[[Any], Any] = _same
@@ -511,7 +511,7 @@ SETTINGS = (
         in_pod=False,
     ),
 )
-FIELDS: Mapping[str, readers.Reader] = {setting.name: setting.read for setting in SETTINGS}
+FIELDS: Mapping[str, readers.ValueReader] = {setting.name: setting.read for setting in SETTINGS}
 SCHEDULE_KINDS = tuple(setting.name for setting in SETTINGS if setting.one_of == "schedule")
 KEY_KINDS = tuple(setting.name for setting in SETTINGS if setting.one_of == "key")
 VARIABLES = {setting.name: setting.variable.partition("=")[0] for setting in SETTINGS if setting.variable}

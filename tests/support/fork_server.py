@@ -36,11 +36,11 @@ ROOT = Path(__file__).parents[2]
 HUNG = -9
 _HANGS = 20.0  # seconds after its limit at which a process counts as hanging
 _READY = (
-    *("dify_job.cli.run", "dify_job.cli.install", "dify_job.cli.status", "dify_job.cli.history"),
-    *("dify_job.cli.doctor", "dify_job.cli.init", "dify_job.cli.secret", "dify_job.run.engine"),
-    *("dify_job.run.notifications", "apprise"),
-    *("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"),
-)
+    "dify_job.cli.run", "dify_job.cli.install", "dify_job.cli.status", "dify_job.cli.history",
+    "dify_job.cli.doctor", "dify_job.cli.init", "dify_job.cli.secret", "dify_job.run.engine",
+    "dify_job.run.notifications", "apprise",
+    "requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim",
+)  # fmt: skip
 _STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and the mode of the test's end of a pipe
 _LARGEST = 1024 * 1024  # bytes of a message
 _start_program = subprocesses.run
