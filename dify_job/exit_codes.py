@@ -46,7 +46,7 @@ class ExitCode(NamedTuple):
     code: int
     outcome: Outcome
     when: str
-    again: RetrySafety
+    retry: RetrySafety
 
 
 TABLE: tuple[ExitCode, ...] = (

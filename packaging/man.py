@@ -63,8 +63,8 @@ def dify_job_1() -> str:
         lines += _command(path, command, context)
     lines += [".SH EXIT STATUS", "Exit statuses of", '.BR "dify-job run" :']
     for row in TABLE:
-        again = "" if row.again is RetrySafety.NOT_NEEDED else f" Retry: {RETRY_TEXTS[row.again]}."
-        lines += [".TP", rf"\fB{row.code}\fR {_text(row.outcome)}", _text(f"{row.when}.{again}")]
+        retry = "" if row.retry is RetrySafety.NOT_NEEDED else f" Retry: {RETRY_TEXTS[row.retry]}."
+        lines += [".TP", rf"\fB{row.code}\fR {_text(row.outcome)}", _text(f"{row.when}.{retry}")]
     lines += [".SH FILES", *_entries(_FILES), ".SH ENVIRONMENT", *_entries(_ENVIRONMENT), ".SH SEE ALSO"]
     lines += [".BR dify-job.toml (5),", ".BR systemd.timer (5),", ".BR systemd.time (7),"]
     lines += [".BR journalctl (1),", ".BR crontab (5)"]

@@ -64,14 +64,14 @@ def check_last_run(context: HostContext) -> Finding:
         if last.exit_code is None
         else msg("{outcome} (exit {code})", outcome=last.outcome, code=last.exit_code)
     )
-    again = next((row.again for row in TABLE if row.code == last.exit_code), None)
-    if again is RetrySafety.SAFE:
+    retry = next((row.retry for row in TABLE if row.code == last.exit_code), None)
+    if retry is RetrySafety.SAFE:
         text = msg(
             "the last run ended with {outcome}: {message}. You can safely start it again",
             outcome=outcome,
             message=last.message_text,
         )
-    elif again is RetrySafety.NOT_SAFE:
+    elif retry is RetrySafety.NOT_SAFE:
         text = msg(
             "the last run ended with {outcome}: {message}. Before you start it again, check the run in Dify",
             outcome=outcome,

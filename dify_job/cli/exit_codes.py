@@ -25,14 +25,14 @@ def exit_codes(*, as_json: bool) -> None:
     if as_json:
         echo_json(
             [
-                {"code": row.code, "outcome": row.outcome.value, "when": row.when, "retry": row.again.value}
+                {"code": row.code, "outcome": row.outcome.value, "when": row.when, "retry": row.retry.value}
                 for row in TABLE
             ]
         )
         return
     titles: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("meaning")]
     rows: list[list[str]] = [titles]
-    rows += ([str(row.code), row.outcome, RETRY_TEXTS[row.again], msg(row.when)] for row in TABLE)
+    rows += ([str(row.code), row.outcome, RETRY_TEXTS[row.retry], msg(row.when)] for row in TABLE)
     shown = [[translate(cell) for cell in row] for row in rows]
     heads = table([row[:-1] for row in shown], right=[0])
     begin, width = max(map(columns_of, heads)) + 2, terminal_of_stdout().columns

@@ -93,7 +93,7 @@ class Notification(NamedTuple):
     def body(self) -> Message:
         """The body: a few lines for a person."""
         run = self.run
-        retry = {
+        texts = {
             RetrySafety.SAFE: msg("retry: yes, it is safe"),
             RetrySafety.NOT_SAFE: msg("retry: only after you checked the run in Dify"),
         }
@@ -103,7 +103,7 @@ class Notification(NamedTuple):
             msg("outcome: {outcome}", outcome=run.outcome)
             if run.exit_code is None
             else msg("outcome: {outcome}, exit status {code}", outcome=run.outcome, code=run.exit_code),
-            next((retry.get(row.again) for row in TABLE if row.code == run.exit_code), None),
+            next((texts.get(row.retry) for row in TABLE if row.code == run.exit_code), None),
             msg("started: {at}", at=run.call_time),
             None if run.duration is None else msg("duration: {duration:.1f} s", duration=run.duration),
             msg("attempts: {number}", number=run.attempts) if run.attempts else None,

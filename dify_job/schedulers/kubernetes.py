@@ -88,9 +88,9 @@ def render_manifests(
         "starting_deadline": _starting_deadline(times, now),
         "active_deadline": math.ceil(job.timeout + times.jitter) + _GRACE,
         "retries": _RETRIES,
-        "safe": [row.code for row in TABLE if row.again is RetrySafety.SAFE],
-        "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.again is RetrySafety.SAFE),
-        "final": [row.code for row in TABLE if row.code and row.again is not RetrySafety.SAFE],
+        "safe": [row.code for row in TABLE if row.retry is RetrySafety.SAFE],
+        "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.retry is RetrySafety.SAFE),
+        "final": [row.code for row in TABLE if row.code and row.retry is not RetrySafety.SAFE],
         "run_id": job.end_user is None,
         "config": job_document(job, state="none", **_pod_schedule(times, zone)),
     }

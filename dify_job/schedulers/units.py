@@ -112,7 +112,7 @@ def _check_version(spec: JobSpec, scope: Scope, version: int) -> None:
 def _start(spec: JobSpec, version: int) -> dict[str, object]:
     """Return the template values of the command and its exit codes."""
     final = (
-        row.code for row in TABLE if row.code and row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
+        row.code for row in TABLE if row.code and row.retry not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
     )
     return {
         "command": _command(spec.command()),

@@ -297,10 +297,10 @@ def _action(rules: list[dict[str, Any]], end: PodEnd) -> str:
 
 
 UNSAFE = sorted(
-    {row.code for row in TABLE if row.code and row.again is not RetrySafety.SAFE}
+    {row.code for row in TABLE if row.code and row.retry is not RetrySafety.SAFE}
     | {1, 2, 126, 127, 137, 139, 255}
 )
-SAFE = sorted({row.code for row in TABLE if row.again is RetrySafety.SAFE})
+SAFE = sorted({row.code for row in TABLE if row.retry is RetrySafety.SAFE})
 
 
 @pytest.mark.parametrize("disrupted", [False, True])

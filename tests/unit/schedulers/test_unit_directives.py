@@ -189,7 +189,7 @@ def test_exit_codes_in_the_unit_are_those_of_the_table() -> None:
     clean = [str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED]
     assert unit["SuccessExitStatus"].split() == clean == ["129", "130", "131", "143"]
     never_again = {
-        str(row.code) for row in TABLE if row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
+        str(row.code) for row in TABLE if row.retry not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
     }
     assert set(unit["RestartPreventExitStatus"].split()) == never_again
     assert not {"69", "75", "0"} & never_again
