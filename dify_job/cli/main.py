@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,6 +21,9 @@ from . import completion, run
 from . import help as help_page
 from .options import Globals, Option, add_globals
 from .output import BrokenStdoutError, StdoutError, echo_err, echo_error, log_traceback
+
+if TYPE_CHECKING:
+    from ..run.call_options import RunLimits
 
 # By task: module, attribute, the line of `--help`. A command's module is imported when it is called.
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -128,17 +131,20 @@ def cli(ctx: click.Context) -> None:
 add_globals(cli)
 
 
-def main(args: Sequence[str] | None = None) -> NoReturn:
+def main(args: Sequence[str] | None = None, limits: "RunLimits | None" = None) -> NoReturn:
     """Run the command line, and exit with its exit code.
 
     Args:
         args: The arguments; those of the process by default.
+        limits: Pauses and limits of a run; None for the usual ones.
     """
     _occupy_standard_descriptors()
     enable_click_translation()
     if "_DIFY_JOB_COMPLETE" in os.environ:
         completion.set_up_completion()
-    with click.Context(cli, obj=Globals()):  # the error handler reads the global options from this context
+    options = Globals()
+    options.limits = limits
+    with click.Context(cli, obj=options):  # the error handler reads the global options from this context
         code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -23,6 +23,8 @@ from . import help as help_page
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from ..run.call_options import RunLimits
+
 DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the default of the original system
 
 
@@ -35,6 +37,7 @@ class Globals:
     log_format: str = "auto"
     quiet: bool = False
     verbose: bool = False
+    limits: RunLimits | None = None  # of a run; None for the usual ones
 
     def config_arguments(self) -> tuple[str, ...]:
         """Return the arguments that named the configuration, for another command."""

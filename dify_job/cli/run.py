@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from ..state.store import JobState
 
 _STARTED = time.monotonic()
-_LIMITS = RunLimits()
 _SCHEDULED_WAIT_NETWORK = 60.0
 _STDERR_READER = 1.0  # seconds to wait at the end for the reader of stderr
 
@@ -161,7 +160,7 @@ def run(
     signals = Signals(events)
     stderr = logging_setup.make_stderr_non_blocking()
     in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
-    context = RunContext(_STARTED, events, observers=(signals,), limits=_LIMITS)
+    context = RunContext(_STARTED, events, observers=(signals,), limits=options.limits or RunLimits())
     chosen, name = None, job or ""
     try:
         check_job(name, ctx.args)

@@ -273,7 +273,7 @@ class _Workflow:
 def _notifier(job: Job, context: RunContext) -> notifications.Notifier | None:
     if job.notify == Notify() and job.metrics == Metrics():
         return None
-    return notifications.Notifier(job, by_unit=context.by_unit)
+    return notifications.Notifier(job, by_unit=context.by_unit, limits=context.limits)
 
 
 def _checked_run_id(job: Job, context: RunContext) -> str:

@@ -27,6 +27,9 @@ class RunLimits(NamedTuple):
     prompt_rejection: float = 10.0  # a later 503 may come from a proxy that forwarded the request
     network_retry: float = 2.0  # between tries to connect
     existing_run: float = 3.0  # to find out whether a named run exists
+    deliveries: float = 10.0  # for all notifications after the run
+    receiver: float = 5.0  # without a byte of the receiver of a ping
+    delivery_retry: float = 1.0  # before the second try of a ping
     uniform: Callable[[float, float], float] = random.uniform  # returns a random pause between two limits
 
 

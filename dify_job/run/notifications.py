@@ -36,13 +36,11 @@ from ..messages.message import Message, join, msg
 from ..state.history import RunRecord, Summary, UnitOutcome, read_history, summary
 from ..state.store import JobState
 from ..system.transaction import write_whole
+from .call_options import RunLimits
 from .observers import RunObserver
 from .result import Result
 
-TIME_LIMIT = 10.0  # seconds for all deliveries after the run
 _MAX_BODY = 10_000  # bytes; Healthchecks stores as much by default
-_ANSWER_TIMEOUT = 5.0  # seconds without a byte
-_RETRY_PAUSE = 1.0  # before a second try
 _POLL_INTERVAL = 0.02
 # Outcomes without a readable configuration or with an internal error: in a unit, the failure unit notifies.
 _BY_FAILURE_UNIT = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
@@ -118,14 +116,23 @@ class Notification(NamedTuple):
 class Notifier(RunObserver):
     """The notifications and metrics of a job."""
 
-    def __init__(self, job: Job, *, by_unit: bool = False, invocation: str | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        by_unit: bool = False,
+        invocation: str | None = None,
+        limits: RunLimits | None = None,
+    ) -> None:
         """Send nothing yet.
 
         Args:
             job: The job.
             by_unit: A unit with a failure unit started the run; the failure unit notifies of some exit codes.
             invocation: The invocation id of the unit, for the failure unit; `run` reads INVOCATION_ID.
+            limits: Pauses and limits; None for the usual ones.
         """
+        self._limits = limits or RunLimits()
         self._job = job
         self._notify = job.notify
         self._by_unit = by_unit
@@ -147,8 +154,9 @@ class Notifier(RunObserver):
     def _ping_start(self) -> None:
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
+            until = time.monotonic() + self._limits.deliveries
             self._start = _Delivery(
-                msg("the start ping to healthchecks"), lambda: _ping(url, b"", time.monotonic() + TIME_LIMIT)
+                msg("the start ping to healthchecks"), lambda: _ping(url, b"", until, self._limits)
             )
 
     def notify(self, result: Result, directory: Path | None, events: EventQueue) -> None:
@@ -186,7 +194,7 @@ class Notifier(RunObserver):
         by_failure_unit: bool = False,
         directory: Path | None = None,
     ) -> None:
-        """Write the metrics of a run and notify, within TIME_LIMIT seconds.
+        """Write the metrics of a run and notify, within the limit of deliveries.
 
         Args:
             run: The run.
@@ -198,12 +206,12 @@ class Notifier(RunObserver):
         _write_metrics(self._job, run, before, directory)
         if by_failure_unit:
             if self._start is not None:
-                self._start.wait(TIME_LIMIT)
+                self._start.wait(self._limits.deliveries)
                 self._start.warn()
             return
         failures = summary(before).failures_in_a_row
         notification = Notification(self._job.name, run, failures, self._job.console_url)
-        until = time.monotonic() + TIME_LIMIT
+        until = time.monotonic() + self._limits.deliveries
         occasions = [
             (notification.title, self._notify.on_success if run.succeeded else self._notify.on_failure)
         ]
@@ -236,13 +244,15 @@ class Notifier(RunObserver):
         Raises:
             JobError: No thread can be started for a message (unreachable).
         """
-        until = time.monotonic() + TIME_LIMIT
+        until = time.monotonic() + self._limits.deliveries
         notify = self._notify
         names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
         deliveries, unreadable = _messages([(notification.title, names)], notification)
         if notify.healthchecks:
             url, body = ping_url(notify.healthchecks, "log", self._rid), translate(notification.body).encode()
-            deliveries.append(_Delivery(msg("the ping to healthchecks"), lambda: _ping(url, body, until)))
+            deliveries.append(
+                _Delivery(msg("the ping to healthchecks"), lambda: _ping(url, body, until, self._limits))
+            )
         _wait(deliveries, until)
         for delivery in deliveries:
             if delivery.obstacle is not None:
@@ -259,7 +269,7 @@ class Notifier(RunObserver):
         if self._start is not None:  # a start ping after the end ping would look like a run without an end
             self._start.wait((until - time.monotonic()) / 2)  # half of the time is for the end ping
             self._start.warn()
-        _ping(url, body, until)
+        _ping(url, body, until, self._limits)
 
 
 @contextlib.contextmanager
@@ -383,21 +393,21 @@ def ping_url(base: str, what: str, rid: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{what}", query=query))
 
 
-def _ping(url: str, body: bytes, until: float) -> None:
+def _ping(url: str, body: bytes, until: float, limits: RunLimits) -> None:
     """POST, and repeat it once if the first certainly did not arrive."""
-    why = _post(url, body)
-    if why is not None and time.monotonic() + _RETRY_PAUSE < until:
-        time.sleep(_RETRY_PAUSE)
-        why = _post(url, body)
+    why = _post(url, body, limits.receiver)
+    if why is not None and time.monotonic() + limits.delivery_retry < until:
+        time.sleep(limits.delivery_retry)
+        why = _post(url, body, limits.receiver)
     if why is not None:
         raise _DeliveryError(why)
 
 
-def _post(url: str, body: bytes) -> str | None:
+def _post(url: str, body: bytes, timeout: float) -> str | None:
     """Return None if the ping arrived, otherwise why it did not. Raises _DeliveryError if that is unknown."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
     try:
-        with requests.post(url, data=body, headers=headers, timeout=_ANSWER_TIMEOUT, stream=True) as answer:
+        with requests.post(url, data=body, headers=headers, timeout=timeout, stream=True) as answer:
             if not answer.ok:
                 raise _DeliveryError(f"HTTP {answer.status_code}")
             said = next(answer.iter_content(200), b"")

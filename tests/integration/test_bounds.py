@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Command
+from tests.support.command import Command, program_with_limits
 from tests.support.fake_dify.server import FakeDify
 from tests.support.scripted_server import STARTED, RawResponse, ScriptedServer, answer, finished, stream
 
@@ -107,10 +107,7 @@ def test_run_without_threads_sends_nothing(
 def test_response_larger_than_memory_is_unknown(dify_job: Command, mode: str) -> None:
     ended = finished("succeeded", outputs={"x": "x" * 60_000_000})
     say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
-    (dify_job.home / "sitecustomize.py").write_text(
-        "from dify_job.cli import run\nfrom dify_job.run.call_options import RunLimits\n"
-        "run._LIMITS = RunLimits(stop_confirmation=0.5, first_ids=0.5)\n"
-    )
+    dify_job.program = program_with_limits(stop_confirmation=0.5, first_ids=0.5)
     with ScriptedServer(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
         done = dify_job(
             *("run", "--mode", mode, "--timeout", "3s"),

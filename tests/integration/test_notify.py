@@ -21,7 +21,7 @@ from dify_job.exit_codes import TABLE
 from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.job_spec import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
-from tests.support.command import KEY, SHORT_WAITS, Command
+from tests.support.command import KEY, SHORT_WAITS, Command, program_with_limits
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
@@ -264,7 +264,7 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     job: Job, receiver: Receiver, manner: str, key: str, code: int
 ) -> None:
     receiver.manner = manner
-    job.command.patches["dify_job.run.notifications:TIME_LIMIT"] = 1.0
+    job.command.limits["deliveries"] = 1.0
     began = time.monotonic()
     ran = job(key=key)
     assert time.monotonic() - began < 60, "not as long as the receiver"
@@ -289,7 +289,7 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
     job: Job, receiver: Receiver, server: FakeDify
 ) -> None:
     receiver.manner = "silent"
-    job.command.patches["dify_job.run.notifications:TIME_LIMIT"] = 1.0
+    job.command.limits["deliveries"] = 1.0
     process = job.start(key="app-slow")
     began = time.monotonic()
     ran = job.command.signal_when(process, lambda: server.runs and receiver.pings)
@@ -299,13 +299,7 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
 
 def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: FakeDify) -> None:
     receiver.manner = "silent"
-    job.command.patches |= dict.fromkeys(
-        (
-            "dify_job.run.notifications:TIME_LIMIT",
-            "dify_job.run.notifications:_ANSWER_TIMEOUT",
-        ),
-        1000.0,
-    )
+    job.command.limits |= {"deliveries": 1000.0, "receiver": 1000.0}
     process = job.start(key="app-slow")
     wait_until(lambda: server.runs and receiver.pings)
     process.send_signal(signal.SIGTERM)
@@ -380,7 +374,6 @@ def test_python_api_sends_notifications(
 
 def test_hanging_name_resolution_is_limited(job: Job, server: FakeDify) -> None:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.run.notifications as n\nn.TIME_LIMIT = 1.0\n"
         "import socket, time\nreal = socket.getaddrinfo\n"
         "def slow(host, *a, **k):\n"
         "    if host == 'hangs.invalid': time.sleep(60)\n"
@@ -388,6 +381,7 @@ def test_hanging_name_resolution_is_limited(job: Job, server: FakeDify) -> None:
         "socket.getaddrinfo = slow\n"
     )
     job.configure(server.base_url, 'healthchecks = "http://hangs.invalid/x"\n')
+    job.command.program = program_with_limits(deliveries=1.0)
     began = time.monotonic()
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert ran.code == 0

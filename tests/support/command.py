@@ -49,7 +49,14 @@ PAUSES: dict[str, Any] = {
     "first_ids": 30.0,
     "earlier_run": 30.0,
     "existing_run": 30.0,
+    "delivery_retry": 0.05,
 }
+
+
+def program_with_limits(**limits: float) -> tuple[str, str]:
+    """Return the arguments of Python for a command with these fields of RunLimits."""
+    imports = "from dify_job.cli.main import main; from dify_job.run.call_options import RunLimits"
+    return "-c", f"import sys; {imports}; main(sys.argv[1:], RunLimits(**{limits!r}))"
 
 
 # For servers that never send what a run waits for, so that the wait always ends by its limit.
@@ -65,13 +72,15 @@ class Command:
         env: Additional environment variables.
         limits: Fields of RunLimits that differ, for forked commands.
         patches: Values by `module:name`, for forked commands.
+        program: Arguments of Python that start the command as a new process.
         started: Started processes.
     """
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
-    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifications:_RETRY_PAUSE": 0.05})
+    patches: dict[str, Any] = field(default_factory=dict)
+    program: Sequence[str] = ("-m", "dify_job")
     started: list[Process] = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -104,7 +113,7 @@ class Command:
         """Start a command as a new process; `settings` are those of subprocess.Popen."""
         standard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(
-            [sys.executable, "-m", "dify_job", *args],
+            [sys.executable, *self.program, *args],
             env=self.environ(env),
             cwd=self.home,
             text=True,

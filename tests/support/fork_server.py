@@ -332,10 +332,9 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
         subprocesses.run = _run_program
         exec(order.get("first", ""), {})
         limits: dict[str, Any] = order.get("limits", {})
-        run._LIMITS = RunLimits(**{name: _patch(one) for name, one in limits.items()})
         run._STARTED = time.monotonic()
         sys.argv = ["dify-job", *order["args"]]
-        main.main(order["args"])
+        main.main(order["args"], RunLimits(**{name: _patch(one) for name, one in limits.items()}))
     except BaseException:  # noqa: BLE001 - the fork must never run code of the server
         traceback.print_exc()
     finally:
