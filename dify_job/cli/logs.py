@@ -1,8 +1,10 @@
-"""`dify-job logs`: execute journalctl with the right arguments, or tail for a log_file."""
+"""`dify-job logs`: execute journalctl with the right arguments, or print the log files."""
 
 import shlex
 import stat
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +12,12 @@ import click
 
 from ..config.loader import load_config, pick
 from ..exit_codes import Outcome
+from ..log.log_file import LogEntry, LogFile
 from ..messages.command import command
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..messages.sanitize import one_line
+from ..report.text import Colour, Terminal, hanging
 from ..schedulers import http_socket
 from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
@@ -21,11 +26,15 @@ from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .jobs import config_or_none
 from .options import Globals, option, scope_options, since_option
-from .output import echo_err
+from .output import echo_data, echo_err, terminal_of_stdout
 
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
 _JOURNALCTL_ARGUMENTS = "dify_job.arguments_of_journalctl"
+_MAX_LINES = 1000  # of log files without -n
+_POLL_INTERVAL = 0.5  # seconds
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_LEVELS = {"error": ("error: ", Colour.RED), "warning": ("warning: ", Colour.YELLOW)}
 
 
 class _Logs(click.Command):
@@ -86,9 +95,14 @@ def logs(
         argv += ["--since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"] if since is not None else []
         argv += ctx.meta[_JOURNALCTL_ARGUMENTS]
     else:
-        _check_without_journal(jobs, failed=failed, since=since, rest=ctx.meta[_JOURNALCTL_ARGUMENTS])
-        files = [str(file) for file in _files(options, jobs)]
-        argv = ["tail", "-n", str(1000 if lines is None else lines), *(["-F"] if follow else []), *files]
+        _check_without_journal(jobs, ctx.meta[_JOURNALCTL_ARGUMENTS])
+        _print_files(
+            _files(options, jobs),
+            _Filter(jobs, since, failed),
+            _MAX_LINES if lines is None else lines,
+            follow=follow,
+        )
+        return
     echo_err(f"dify-job: {shlex.join(argv)}")
     try:
         subprocesses.exec_program(argv)
@@ -123,15 +137,76 @@ def _matches(there: Sequence[tuple[Backend, InstalledJob]], jobs: Sequence[str])
     return ["-t", "dify-job", *(f"DIFY_JOB={job}" for job in dict.fromkeys(jobs))]
 
 
-def _check_without_journal(
-    jobs: Sequence[str], *, failed: bool, since: datetime | None, rest: Sequence[str]
-) -> None:
-    if failed or since is not None or rest:
+def _check_without_journal(jobs: Sequence[str], rest: Sequence[str]) -> None:
+    if rest:
         raise JobError(
             Outcome.CONFIG,
-            msg("--failed, --since and -- need a journal, which this machine does not have"),
-            command("dify-job", "history", *jobs, *(["--failed"] if failed else [])),
+            msg("the arguments after -- are for journalctl, but this machine has no journal"),
+            command("dify-job", "logs", *jobs),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """The entries that the options select."""
+
+    jobs: Sequence[str]
+    since: datetime | None
+    failed: bool
+
+    def takes(self, entry: LogEntry) -> bool:
+        """Return whether an entry is printed."""
+        late = self.since is None or (entry.at is not None and entry.at >= self.since)
+        return (
+            late and (not self.jobs or entry.job in self.jobs) and (not self.failed or entry.level == "error")
+        )
+
+
+def _print_files(files: Sequence[Path], chosen: _Filter, number: int, *, follow: bool) -> None:
+    """Print the last entries of log files, then new ones until Ctrl-C."""
+    terminal, logs = terminal_of_stdout(), [LogFile(file) for file in files]
+    echo_err(msg("dify-job: log file: {files}", files=join(", ", map(str, files))))
+    entries = _new_entries(logs, files, chosen)
+    if not entries and not follow:
+        echo_err(msg("dify-job: no line of the log matches the options"))
+    for entry in entries[len(entries) - number if number < len(entries) else 0 :]:
+        echo_data(_text_of(entry, terminal))
+    try:
+        while follow:
+            time.sleep(_POLL_INTERVAL)
+            for entry in _new_entries(logs, files, chosen):
+                echo_data(_text_of(entry, terminal))
+    except KeyboardInterrupt:
+        return
+
+
+def _new_entries(logs: Sequence[LogFile], files: Sequence[Path], chosen: _Filter) -> list[LogEntry]:
+    entries: list[LogEntry] = []
+    for log, file in zip(logs, files, strict=True):
+        try:
+            entries += filter(chosen.takes, log.new_entries())
+        except OSError as error:
+            raise JobError(
+                Outcome.CONFIG,
+                msg("the log file {path} cannot be read: {reason}", path=file, reason=error.strerror),
+                command("dify-job", "logs", *chosen.jobs, needs_root=True),
+            ) from None
+    # The sort is stable: a line without a time stays behind the line before it only in its own file.
+    return sorted(entries, key=lambda entry: entry.at or _EPOCH) if len(logs) > 1 else entries
+
+
+def _text_of(entry: LogEntry, terminal: Terminal) -> str:
+    if entry.at is None:
+        return one_line(entry.text)
+    head = f"{terminal.time_text(entry.at.astimezone())}  "
+    sign, colour = _LEVELS.get(entry.level, ("", None))
+    text = f"{sign}{entry.job}: {one_line(entry.text)}" if entry.job else f"{sign}{one_line(entry.text)}"
+    lines = hanging(head, text, len(head), terminal.columns)
+    if colour is not None:
+        lines = [f"{line[: len(head)]}{terminal.paint(line[len(head) :], colour)}" for line in lines]
+    if entry.hint:
+        lines += hanging("", one_line(entry.hint), len(head) + 2, terminal.columns)
+    return "\n".join(lines)
 
 
 def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -510,7 +512,67 @@ def test_cron_job_without_journal_and_syslog_logs_to_a_rotated_log_file(
     assert log.stat().st_size < 10_000
     home.booted = False
     shown = home("logs", "daily", "-n", "1", "--user")
-    assert json.loads(shown.stdout.splitlines()[-1])["exit_code"] == 69
+    assert re.match(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+  error: daily: the server could not be", shown.stdout
+    )
+    assert "check base_url" in shown.stdout.splitlines()[-1]
+
+
+def test_shared_log_file_is_shown_by_job_level_and_time(home: Home) -> None:
+    home.booted = False
+    table = '[jobs.{job}]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{{home}}/key"\nevery = "1h"\n'
+    defaults = '[defaults]\nlog_file = "{home}/log"\nwait_network = 0\nretry = { attempts = 1 }\n'
+    home.configure(defaults + table.format(job="first") + table.format(job="second"))
+    for job in ("first", "second", "first"):
+        assert home("run", "--scheduled", job).code == 69
+
+    def shown(*options: str) -> list[str]:
+        done = home("logs", "--user", *options)
+        assert done.code == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if line[0].isdigit()]
+
+    every, failed = shown(), shown("--failed")
+    assert len([line for line in every if "first: run started" in line]) == 2
+    assert [line.split()[4] for line in failed] == ["first:", "second:", "first:"]
+    assert all(" second: " in line for line in shown("second"))
+    assert shown("--failed", "second") == [failed[1]]
+    assert shown("--failed", "-n", "2") == failed[1:]
+    assert shown("-n", "0") == []
+    assert shown("--since", "1h ago") == every
+    old = (home.path / "log").read_text().replace(f'"{datetime.now(UTC):%Y}', '"2020')
+    (home.path / "log").write_text(old)
+    assert shown("--since", "1h ago") == []
+    assert "no line of the log matches" in home("logs", "--user", "--since", "1h ago").stderr
+    refused = home("logs", "--user", "second", "--", "-o", "json")
+    assert (refused.code, "no journal" in refused.stderr) == (78, True)
+
+
+def test_log_file_is_followed_through_a_rotation(home: Home) -> None:
+    home.booted = False
+    home.configure(CONFIG + 'log_file = "{home}/log"\n')
+    log = home.path / "log"
+
+    def line(number: int) -> str:
+        return json.dumps(
+            {"job": "daily", "event": f"line {number}", "level": "info", "timestamp": "2026-01-31T07:00:00Z"}
+        )
+
+    log.write_text(f"{line(1)}\n{line(2)}\n")
+    command = [*home.command, "logs", "--user", "-f", "-n", "1"]
+    with subprocess.Popen(command, env=home.environ, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        shown = [following.stdout.readline()]
+        with log.open("a") as file:
+            file.write(f"{line(3)}\n")
+        shown.append(following.stdout.readline())
+        with log.open("a") as file:
+            file.write(f"{line(4)}\n")
+        log.rename(home.path / "log.1")
+        log.write_text(f"{line(5)}\n")
+        shown += [following.stdout.readline() for _ in range(2)]
+        following.send_signal(signal.SIGINT)
+        assert (following.stdout.read(), following.wait()) == ("", 0)
+    assert [one.split()[-1] for one in shown] == ["2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize("trap", ["link", "pipe", "directory", "missing"])
