@@ -55,6 +55,7 @@ class RunMonitor:
         self._call: PendingCall | None = None  # the POST, while its answer can still report the end
         self._joined: PendingCall | None = None
         self._stop: _Stop | None = None
+        self._signals = 0
         self._nodes = NodeTracker()
         self._lost = ""  # why the answer of the POST was lost
         # An `error` event, or an end event without a status.
@@ -86,13 +87,15 @@ class RunMonitor:
                 if event is None:
                     outcome = self._on_timer(time.monotonic())
                 elif isinstance(event, Cancel):
-                    outcome = self._begin_stop(event) if self._stop is None else self._leave(self._stop)
+                    outcome = self._on_signal(event)
                 else:
                     outcome = self._on_event(*event)
         finally:
             for call in (self._call, self._joined, self._poller.call):
                 if call is not None:
                     call.close()
+        if outcome.next is Next.RETRY and self._stop is not None and self._stop.cancel is not None:
+            return cancelled(self._stop.cancel.signum)
         if outcome.run is None and (self._run_id or self._task_id) and not self._is_rejected:
             run = WorkflowRun(
                 self._run_id,
@@ -243,7 +246,7 @@ class RunMonitor:
         if self._run_id is not None and self._doubted is not None and self._is_rejected:
             return rejected_run(self._doubted)
         if self._run_id is not None and self._reported is not None:
-            return decide(self._reported, self._options)
+            return decide(self._reported, self._options)._replace(next=Next.FINAL)
         return self._poller.give_up(self._lost)
 
     def _on_record(self, run: WorkflowRun) -> RunOutcome | None:
@@ -344,6 +347,13 @@ class RunMonitor:
             self._join()
         return None
 
+    def _on_signal(self, cancel: Cancel) -> RunOutcome | None:
+        """Stop the run, or leave at the second signal; the first one does not interrupt a deadline's stop."""
+        self._signals += 1
+        if self._stop is None:
+            return self._begin_stop(cancel)
+        return self._leave(self._stop) if self._signals > 1 else None
+
     def _leave(self, stop: "_Stop") -> RunOutcome:
         if self._settled is not None:
             return self._settled
@@ -356,6 +366,7 @@ class _Stop:
     """One stop of one run.
 
     Attributes:
+        cancel: The signal that requested the stop; None for the deadline.
         accepted: The server answered with success, which proves nothing (`stop-unknown-task`).
         call: The stop request, once it is sent.
         until: Monotonic time limit for a confirmation.
@@ -370,7 +381,7 @@ class _Stop:
             options: The options of the call.
             known_running: The run is known to be running.
         """
-        self._cancel = cancel
+        self.cancel = cancel
         self._options = options
         self._known_running = known_running
         self._problem: str = msg("the task ID of the run was not known yet")
@@ -427,7 +438,7 @@ class _Stop:
                 "dify-job asked the server to stop the run, but the server did not confirm "
                 "it; the run may still be in progress"
             )
-        if self._cancel is None and not known_running:
+        if self.cancel is None and not known_running:
             return unknown(msg("{lost}; {how}", lost=lost or msg("the deadline of the run passed"), how=how))
         return self._outcome(how, node, known_running=known_running)
 
@@ -437,9 +448,9 @@ class _Stop:
             hint = msg(
                 "check the run in the app's Logs in Dify; Dify still finishes the node that is executing"
             )
-        if self._cancel is not None:
+        if self.cancel is not None:
             message = msg("the run was cancelled; {how}", how=how)
-            return RunOutcome(Outcome.CANCELLED, message, hint, signum=self._cancel.signum, unsettled=True)
+            return RunOutcome(Outcome.CANCELLED, message, hint, signum=self.cancel.signum, unsettled=True)
         message = msg("the deadline of the run passed; {how}", how=how)
         if node is not None:
             message = msg(

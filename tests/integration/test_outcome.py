@@ -291,6 +291,38 @@ def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code:
         assert not (dify_job.home / "state/in-flight.json").exists()
 
 
+def test_signal_does_not_interrupt_the_stop_at_the_deadline(dify_job: Command) -> None:
+    [(_, stopped)] = answer(200, {"result": "success"}).parts
+    dify_job.limits |= {"stop_confirmation": 30.0, "stop_poll": 0.2}
+    with ScriptedServer(
+        post=stream(STARTED, then="hold"),
+        stop=RawResponse(((1.0, stopped),)),
+        detail=answer(200, run_of("running")),
+    ) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        process = dify_job.start("run", "--timeout", "1s", env=env)
+        wait_until(lambda: server.count("stop"))
+        process.terminate()
+        wait_until(lambda: server.count("detail") > 3)
+        server.say("detail", answer(200, run_of("stopped")))
+        out, _ = process.communicate()
+        assert (process.wait(), server.count("stop")) == (124, 1), out
+    assert "confirmed it" in out
+
+
+@pytest.mark.parametrize("rejection", [DOWN, BUSY])
+def test_signal_during_a_rejected_post_prevents_another_one(
+    dify_job: Command, rejection: RawResponse
+) -> None:
+    [(_, raw)] = rejection.parts
+    with ScriptedServer(post=[RawResponse(((1.0, raw),)), stream(STARTED, finished("succeeded"))]) as server:
+        process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+        ran = dify_job.signal_when(process, lambda: server.count("post"), signal.SIGINT)
+        assert (ran.code, ran.result["outcome"], server.count("post")) == (130, "cancelled", 1), ran.stdout
+    assert "before it started a run" in ran.result["message"]
+    assert not (dify_job.home / "state/in-flight.json").exists()
+
+
 def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, environ: dict[str, str]) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
     ran = dify_job.signal_when(process, lambda: catches(process, signal.SIGTERM), signal.SIGINT)
