@@ -17,6 +17,7 @@ from ..state.directories import private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
 from ..system.managed_files import is_missing
+from ..system.user import resolved
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 
@@ -203,6 +204,53 @@ def check_state(context: HostContext) -> Finding:
     return ok(
         msg("the state directory is {directory}; a run is in progress ({who})", directory=directory, who=who)
     )
+
+
+def check_state_links(context: HostContext) -> Finding | None:
+    """Check that no link to another disk prevents systemd from creating the state directory."""
+    base = context.scheduler.base
+    place, private = base / context.job.name, private_of(base) / context.job.name
+    if not context.system or context.by_cron or context.job.state == "none":
+        return None
+    if place.is_symlink() and resolved(place) != resolved(private):
+        words = (
+            command("rm", str(place), needs_root=True),
+            command("mv", str(resolved(place)), str(place), needs_root=True),
+        )
+        return fail(
+            msg(
+                "systemd cannot start the unit (status 238), because {place} is a symbolic link", place=place
+            ),
+            msg(
+                "to have state on another disk, mount the disk at {base}; to replace the link with its "
+                "directory, run: {command}",
+                base=base,
+                command=join(" && ", words),
+            ),
+        )
+    # systemd makes BASE/JOB a link to ../private/dify-job/JOB
+    if context.account == access.DYNAMIC and resolved(base).parent != resolved(base.parent):
+        target = str(resolved(base))
+        return fail(
+            msg(
+                "the unit cannot write its state, because {base} is a symbolic link, and systemd gives the "
+                "unit's dynamic user a directory relative to it",
+                base=base,
+            ),
+            msg(
+                "set run_as in the job, or mount the directory in place of the link (add the mount to "
+                "/etc/fstab): {command}",
+                command=join(
+                    " && ",
+                    (
+                        command("rm", str(base), needs_root=True),
+                        command("mkdir", str(base), needs_root=True),
+                        command("mount", "--bind", target, str(base), needs_root=True),
+                    ),
+                ),
+            ),
+        )
+    return None
 
 
 def _check_writable(context: HostContext, there: Path) -> Finding | None:

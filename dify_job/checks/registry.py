@@ -31,7 +31,7 @@ from .inputs import (
     check_inputs,
     check_required_inputs,
 )
-from .machine import check_clock, check_disk, check_journal, check_state
+from .machine import check_clock, check_disk, check_journal, check_state, check_state_links
 from .past_runs import check_in_flight, check_last_run, check_missed_runs
 from .probes import AppProbes
 from .program import check_bytecode, check_environment, check_interpreter, check_program
@@ -157,6 +157,7 @@ CHECKS = (
     Check("http", check_http_socket),
     Check("clock", check_clock, Needs.SERVER),
     Check("journal", check_journal),
+    Check("state", check_state_links, blocking=True),
     Check("state", check_state),
     Check("disk", check_disk),
     Check("last-run", check_last_run),

@@ -168,8 +168,10 @@ def _flatten(top: int, name: str) -> None:
 def _remove_state_files(path: Path) -> bool:
     """Remove the state in a directory that an administrator linked to, and the directory if it is then empty.
 
-    Other files of the directory stay. Raises OSError.
+    Other files of the directory stay. False if the directory stays or is missing. Raises OSError.
     """
+    if not path.is_dir():
+        return False
     with contextlib.closing(Directory(path)) as directory:
         directory.remove_leftovers(STATE_FILES, older=0.0)
         for name in STATE_FILES:

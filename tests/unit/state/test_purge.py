@@ -89,3 +89,14 @@ def test_state_of_a_dynamic_user_is_removed_with_its_link(base: Path) -> None:
     purge(base, "daily")
     assert not private.exists()
     assert not os.path.lexists(base / "daily")
+
+
+def test_state_of_dynamic_users_on_another_disk_is_removed(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (base.parent / "private").mkdir()
+    (base.parent / "private/dify-job").symlink_to(tmp_path / "disk")
+    (base / "daily").rename(tmp_path / "disk/daily")
+    (base / "daily").symlink_to(Path("../private/dify-job/daily"))
+    purge(base, "daily")
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert not os.path.lexists(base / "daily")
