@@ -25,7 +25,7 @@ from ..system.user import resolved, sudo_prefix
 from . import access, crontab, systemctl
 from .backend import Backend, InstallOptions
 from .crontab import Block
-from .job_spec import JobSpec, check_user_name, program_of
+from .job_spec import JobSpec, check_user_name, interpreter_of
 from .model import ABSENT, InstalledJob, RenderedFile, Scope
 from .reconcile import InstallResult, Plan, StateChange, Step, change_files, file_change, replacement_errors
 
@@ -200,7 +200,7 @@ class Cron(Backend):
             files={self._place(job): seen},
             fingerprint=header.config,
             source=header.source,
-            python=program_of(seen.text),
+            python=interpreter_of(seen.text),
             enabled=not paused and self.daemon_runs if seen.header is not None else None,
             paused=paused,
             since=changed_at(self._modified_paths(job)),

@@ -125,7 +125,7 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
     )
 
 
-def program_of(text: str) -> Path | None:
+def interpreter_of(text: str) -> Path | None:
     """Return the interpreter in the text of a service or crontab lines, or None."""
     for line in text.splitlines():
         if line.startswith("ExecStart="):

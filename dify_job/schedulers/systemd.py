@@ -12,7 +12,7 @@ from ..system.managed_files import FileState, FileStatus, Header, file_status
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
 from .backend import Backend, InstallOptions
-from .job_spec import JobSpec, failure_unit_name, job_of_unit, program_of, unit_names
+from .job_spec import JobSpec, failure_unit_name, interpreter_of, job_of_unit, unit_names
 from .model import InstalledJob, RenderedFile, Scope, Unit
 from .reconcile import Plan
 from .systemctl import SystemdPaths
@@ -206,7 +206,7 @@ class Systemd(Backend):
             files=seen,
             fingerprint=header.config,
             source=header.source,
-            python=next(filter(None, (program_of(one.text) for one in seen.values())), None),
+            python=next(filter(None, (interpreter_of(one.text) for one in seen.values())), None),
             paused=not enabling_link(self.paths.units / timer_name).is_symlink(),
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
