@@ -283,7 +283,7 @@ def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
     """
     kind = headers.get("Content-Type", "")
     is_json = "json" in kind or body.lstrip().startswith(b"{")
-    half = not body or not kind or (is_json and json_object(body) is None)
+    half = not body or not kind or "event-stream" in kind or (is_json and json_object(body) is None)
     return half or version_of(headers) is not None
 
 

@@ -25,8 +25,8 @@ _BUSY = "Too many requests"
 _BUSY_CODES = frozenset({"invalid_param", "rate_limit_error", "too_many_requests", ""})
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
-# 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
-_STOP_REQUESTED = "User requested stop"
+# 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`); the texts of all versions.
+_STOP_REQUESTED = re.compile("User requested stop|App task was stopped|Stopped by user")
 _WORKER_SHUTDOWN = "worker is shutting down"  # 1.16 (`worker-term-streaming`)
 _MAX_TITLE = 100  # characters of a node's title in a message
 # From 1.13 on, wrong inputs of a streaming call are an `error` event without a code
@@ -251,7 +251,7 @@ def rejected_run(run: WorkflowRun) -> RunOutcome:
 def ended_by_stop(run: WorkflowRun) -> bool:
     """Return True if a run ended like a stopped run, in versions before or since 1.14."""
     return run.status == models.STOPPED or (
-        run.status == models.FAILED and _STOP_REQUESTED in (run.error or "")
+        run.status == models.FAILED and _STOP_REQUESTED.search(run.error or "") is not None
     )
 
 

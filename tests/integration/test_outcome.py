@@ -278,6 +278,7 @@ def test_first_of_two_terminal_events_counts(run: Runs) -> None:
         (finished("failed", error="its own fault"), 80),
         (finished("stopped"), 143),
         (finished("failed", error="Aborted: User requested stop"), 143),
+        (finished("failed", error="Aborted: App task was stopped"), 143),
     ],
 )
 def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:

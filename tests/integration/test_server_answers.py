@@ -204,6 +204,18 @@ def test_run_is_searched_for_after_a_stream_of_pings_only(dify_job: Command) -> 
     assert (ran.code, server.count("post")) == (0, 1)
 
 
+def test_run_is_searched_for_after_a_stream_that_a_gateway_reformatted(dify_job: Command) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in (STARTED, finished("succeeded")))
+    with ScriptedServer(
+        post=RawResponse(((0.0, head + lines),)),
+        logs=answer(200, logs("running")),
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (0, 1), ran.stdout
+
+
 def test_error_event_ends_the_call_before_the_stream_closes(dify_job: Command) -> None:
     # dify#36996, #37100
     error = {"event": "error", "message": "node exploded", "code": "internal_server_error", "status": 500}
