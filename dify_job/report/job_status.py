@@ -16,14 +16,14 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.unit_records import latest_run
-from ..schedule import schedule_lines, upcoming
+from ..schedule import intervals, schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import Backend
 from ..schedulers.detect import unit_config_path
 from ..schedulers.job_spec import job_spec
 from ..schedulers.model import InstalledJob, Scope
 from ..state.history import RunRecord, Summary, summary
-from ..state.reader import lock_holder, read_in_flight, read_last, read_last_due
+from ..state.reader import due_record, lock_holder, read_in_flight, read_last, read_last_due
 from ..system.managed_files import is_missing
 from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
 from .since import parse_since
@@ -318,6 +318,8 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
     if times is None or not one.enabled:
         return (one.next_run,) if one.next_run is not None else ()
     by_cron = one.by_cron
+    if not has_known_times(times, one.state):
+        return ()
     try:
         if_due = schedule_lines.lines_for(times, by_cron=by_cron).if_due
         last = last_due_time(one.state)
@@ -337,6 +339,18 @@ def in_readers_zone(at: datetime, times: ScheduleConfig | None) -> datetime:
         times: The schedule; None if unknown.
     """
     return at.astimezone(zone_of(times.timezone) if times is not None and times.timezone else None)
+
+
+def has_known_times(times: ScheduleConfig, state: Path) -> bool:
+    """Return False for an interval that counts from a record which the caller has no permission to read.
+
+    Args:
+        times: The schedule.
+        state: The job's state directory.
+    """
+    if times.every is None or intervals.grid_of(times.every) == round(times.every):
+        return True
+    return is_missing(due_record(state)) or os.access(due_record(state), os.R_OK)
 
 
 def last_due_time(state: Path) -> datetime | None:

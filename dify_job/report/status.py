@@ -100,7 +100,7 @@ def host_status(
     there = {
         installed_job.job
         for _, installed_job in found
-        if jobs or every_scope or _is_of(installed_job, callers)
+        if jobs or every_scope or belongs_to(installed_job, callers)
     }
     wanted = jobs or (callers.names if callers is not None else ())
     rows += [configured_status(job, callers, now, scheduler_error) for job in wanted if job not in there]
@@ -119,8 +119,13 @@ def _http_sockets(backends: Sequence[Backend], jobs: Sequence[str]) -> tuple[Htt
     )
 
 
-def _is_of(installed_job: InstalledJob, config: Config | None) -> bool:
-    """Return False for a system job that only shares its name with a job of the caller's configuration."""
+def belongs_to(installed_job: InstalledJob, config: Config | None) -> bool:
+    """Return False for a system job that only shares its name with a job of the caller's configuration.
+
+    Args:
+        installed_job: The job.
+        config: The caller's configuration, or None.
+    """
     if config is None or config.path is None or installed_job.scope is chosen_scope(None):
         return True
     return installed_job.source == str(unit_config_path(config, installed_job.scope))

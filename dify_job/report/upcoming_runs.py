@@ -11,7 +11,7 @@ from ..messages.errors import JobError
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import systemctl
 from ..schedulers.model import InstalledJob
-from .job_status import in_readers_zone, last_due_time
+from .job_status import has_known_times, in_readers_zone, last_due_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,20 @@ class UpcomingRuns:
 
     Attributes:
         job: The job.
+        name: Its name, with scope and scheduler if another job has the same name.
         installed: The installed job, or None.
         schedule: The schedule as text.
-        runs: The next runs, aware; empty if the schedule has none.
+        runs: The next runs, aware; empty if the schedule has none, or if they are unknown.
+        known: False if the runs depend on a record that the caller has no permission to read.
         warnings: The effects of clock changes.
     """
 
     job: Job
+    name: str
     installed: InstalledJob | None
     schedule: str
     runs: tuple[datetime, ...]
+    known: bool
     warnings: tuple[str, ...]
 
     @property
@@ -65,12 +69,15 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
     upcoming.check(times, now)
     by_cron = _by_cron(installed, times)
     last = last_due_time(installed.state) if installed is not None else None
+    known = installed is None or has_known_times(times, installed.state)
     runs = islice(upcoming.run_times(times, now, by_cron=by_cron, last=last), count)
     return UpcomingRuns(
         job=job,
+        name=job.name,
         installed=installed,
         schedule=schedule_lines.schedule_text(times),
-        runs=tuple(in_readers_zone(at, times) for at in runs),
+        runs=tuple(in_readers_zone(at, times) for at in runs) if known else (),
+        known=known,
         warnings=tuple(upcoming.clock_warnings(times, now, by_cron=by_cron)),
     )
 
@@ -84,7 +91,7 @@ def merge_runs(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime,
     """
     chosen = [one for one in jobs if one.enabled] or jobs
     runs = ((at, one) for one in chosen for at in one.runs)
-    return sorted(runs, key=lambda pair: (pair[0], pair[1].job.name))[:count]
+    return sorted(runs, key=lambda pair: (pair[0], pair[1].name))[:count]
 
 
 def _by_cron(installed: InstalledJob | None, times: ScheduleConfig) -> bool:

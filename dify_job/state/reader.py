@@ -38,9 +38,14 @@ def read_last(directory: Path) -> dict[str, Any] | None:
     return read_record(directory / "last.json")
 
 
+def due_record(directory: Path) -> Path:
+    """Return the file with the last due time of --if-due."""
+    return directory / "tick.json"
+
+
 def read_last_due(directory: Path) -> float | None:
     """Return the recorded last due time of --if-due, in seconds since 1970."""
-    return last_due_in(read_record(directory / "tick.json"))
+    return last_due_in(read_record(due_record(directory)))
 
 
 def read_last_success(directory: Path) -> datetime | None:

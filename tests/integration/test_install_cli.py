@@ -623,6 +623,43 @@ def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> Non
     assert not list(home.manager.units.glob("dify-job-*"))
 
 
+def test_next_tells_system_jobs_from_own_jobs_of_the_same_name(home: Home) -> None:
+    units, other = home.path / "system", home.path / "config/dify-job/other.toml"
+    home.configure(CONFIG.replace("2h", "4h"), "other.toml")
+    assert home("--config", str(other), "install", "--user").code == 0
+    units.mkdir()
+    for file in home.manager.units.glob("dify-job-*"):
+        file.rename(units / file.name)
+    home.first = f"from dify_job.schedulers import job_spec; job_spec.SYSTEM_UNITS = Path({str(units)!r})\n"
+    home.first += "import os; os.geteuid = lambda: 12345"
+    for words in ((), ("daily",)):
+        done = home("next", *words, "-n", "2")
+        assert done.stdout.count("daily (system, systemd)  every 4h") == 2, done.stdout + done.stderr
+        assert "not installed: daily\n" in done.stdout
+    home.configure(CONFIG.replace("daily", "mine"))
+    as_user, home.first = home.first, home.first.partition("\n")[0]
+    assert home("install", "--user").code == 0
+    home.first = as_user
+    rows = home("next", "-n", "12").stdout
+    assert (" mine " in rows, " daily " in rows) == (True, True), rows
+    assert " mine " not in home("next", "daily").stdout
+
+
+def test_next_run_that_counts_from_an_unreadable_record_is_unknown(home: Home) -> None:
+    home.configure(CONFIG.replace("2h", "7h"))
+    assert home("install", "--user").code == 0
+    assert len(home("status", "--user", "--json").result["jobs"][0]["next_runs"]) == 3
+    record = home.path / "state/dify-job/daily/tick.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"at": time.time()}))
+    assert len(home("status", "--user", "--json").result["jobs"][0]["next_runs"]) == 3
+    home.first = f"import os; a = os.access; os.access = lambda p, m: str(p) != {str(record)!r} and a(p, m)"
+    assert home("status", "--user", "--json").result["jobs"][0]["next_runs"] == []
+    shown = home("next", "--user", "daily")
+    assert shown.stdout.startswith("NEXT RUN  JOB  SCHEDULE\nthe next runs of these jobs are unknown")
+    assert "dify-job next daily" in shown.stdout
+
+
 def test_scheduled_run_warns_of_a_config_changed_since_the_install(home: Home) -> None:
     quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
     home.configure(CONFIG + quick)
