@@ -82,14 +82,14 @@ class Templates:
 
     def renew(self) -> bool:
         """Return True if the templates must be rendered again, because a run succeeded since."""
-        if "_results" not in vars(self) or self._names["last_success"] == _as_text(self._last_success()):
+        if "_results" not in vars(self) or self._values["last_success"] == _as_text(self._last_success()):
             return False
-        del self._names, self._results
+        del self._values, self._results
         return True
 
     @cached_property
-    def _names(self) -> dict[str, Any]:
-        """Return the variables of the templates as JSON."""
+    def _values(self) -> dict[str, Any]:
+        """Return the values from which the process that renders makes the names of the templates, as JSON."""
         job = self._job
         allowed = [name for name in job.env if name != job.key.env]
         variables = {name: self._environ[name] for name in allowed if name in self._environ}
@@ -114,7 +114,7 @@ class Templates:
         found = ((".".join(path), text) for path, text in _leaves(settings) if is_template(text))
         templates = list(dict.fromkeys(found))
         return dict(
-            zip(templates, render_all(templates, self._names, self._until(), self._pause), strict=True)
+            zip(templates, render_all(templates, self._values, self._until(), self._pause), strict=True)
         )
 
     def _render(self, value: Any, where: str) -> Any:

@@ -28,7 +28,7 @@ _WORKER = (
 
 def render_all(
     templates: Sequence[tuple[str, str]],
-    names: Mapping[str, Any],
+    values: Mapping[str, Any],
     until: float,
     pause: Callable[[float], object],
 ) -> list[str | JobError]:
@@ -36,7 +36,7 @@ def render_all(
 
     Args:
         templates: The key of each template, for messages, and its text.
-        names: The values for `template_names` as JSON.
+        values: What `template_names` takes, as JSON.
         until: Monotonic time limit.
         pause: Waits for a number of seconds; an exception ends the rendering.
 
@@ -47,10 +47,10 @@ def render_all(
         JobError: No process can be started (unreachable).
     """
     if not sys.executable:  # Python embedded in another program
-        return list(import_module(f"{__package__}.template_worker").render_each(templates, names))
+        return list(import_module(f"{__package__}.template_worker").render_each(templates, values))
     order = {
         "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is not on the path
-        "names": names,
+        "values": values,
         "templates": templates,
         "parent": os.getpid(),
         "cpu": max(1, round(until - time.monotonic() + _CPU_MARGIN)),

@@ -28,7 +28,7 @@ def work(order: Mapping[str, Any]) -> None:
     seconds = int(order["cpu"])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     limit_memory()
-    for result in render_each(order["templates"], order["names"]):
+    for result in render_each(order["templates"], order["values"]):
         found: Any = result
         if isinstance(result, JobError):
             found = {"message": _parts(result.message), "hint": _parts(result.hint or "")}
