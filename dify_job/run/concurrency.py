@@ -66,7 +66,7 @@ class ConcurrencyGuard:
     def follow_existing(self, observer: RunObserver) -> RunOutcome | None:
         """Follow a run with this id that an earlier process may have started; None if a POST may start it.
 
-        A missing log row proves nothing on some servers: before 1.10, rows appear when a run ends, and from
+        A missing log row proves nothing on some servers: before 1.11, rows appear when a run ends, and from
         1.13 on, a queued run has no row. So if an earlier process of this id was lost, no run is started.
 
         Args:

@@ -12,7 +12,7 @@ from ..messages.message import msg
 from .call_options import CallOptions
 from .outcome import RunOutcome, unknown
 
-_LOG_ROWS_AT_START = (1, 10)
+_LOG_ROWS_AT_START = (1, 11)  # dify#28640, #28701
 _LOG_PAGES = 10  # of a log without a filter, which can be very long
 _RUNS_QUEUE_SINCE = (1, 13)  # from this version on, a queued run has neither a log row nor run detail
 
@@ -88,7 +88,7 @@ class RunPoller:
 
     @property
     def logs_only_ended_runs(self) -> bool:
-        """True if the log shows only ended runs (before 1.10)."""
+        """True if the log shows only ended runs (before 1.11)."""
         return self.version is not None and self.version < _LOG_ROWS_AT_START
 
     @property

@@ -407,12 +407,13 @@ def test_earlier_run_is_found_with_a_rotated_key(run: Runs) -> None:
     assert '"outcome": "failed"' in history
 
 
-def test_missing_log_row_settles_nothing_on_servers_that_log_ended_runs_only(run: Runs) -> None:
-    with ScriptedServer(post=SILENT, logs=answer(200, logs(), version="0.15.3")) as server:
+@pytest.mark.parametrize("version", ["0.15.3", "1.9.2", "1.10.1"])
+def test_missing_log_row_settles_nothing_on_servers_that_log_ended_runs_only(run: Runs, version: str) -> None:
+    with ScriptedServer(post=SILENT, logs=answer(200, logs(), version=version)) as server:
         assert run(server, "--timeout", "1s").code == 74
         assert run(server).code == 75
         assert server.count("post") == 1
-        server.say("logs", answer(200, logs("failed"), version="0.15.3"))
-        server.say("detail", answer(200, run_of("failed"), version="0.15.3"))
+        server.say("logs", answer(200, logs("failed"), version=version))
+        server.say("detail", answer(200, run_of("failed"), version=version))
         server.say("post", stream(STARTED, finished("succeeded")))
         assert run(server).code == 0

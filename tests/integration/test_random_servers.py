@@ -84,7 +84,7 @@ class RandomServer(SocketServer):
             else:
                 self._send_json(client, 404, b"<html>")
         elif b"/logs" in line:
-            seen = self.created and (self.version >= "1.10" or self.status != "running")
+            seen = self.created and (self.version >= "1.11" or self.status != "running")
             self._send_json(client, 200, logs(self.status) if seen else logs())
         elif self.created:
             self._send_json(client, 200, run_of(self.status))

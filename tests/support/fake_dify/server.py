@@ -249,13 +249,13 @@ class _Routes(RecordedWire):
         user = query.get("created_by_end_user_session_id")
         if engine.version < (1, 5):
             user = None  # older versions have no filter
-        # Before 1.10 the row is written at the end of the run.
+        # Before 1.11 the row is written at the end of the run.
         shown = [
             run
             for run in self.server_of_apps.runs
             if run.app.key == app.key
             and user in (None, run.user)
-            and (engine.version >= (1, 10) or run.finished_at is not None)
+            and (engine.version >= (1, 11) or run.finished_at is not None)
         ]
         private = ("inputs", "outputs")
         rows = [
