@@ -25,7 +25,7 @@ _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
         "systemd did not pass the API key to the unit: a drop-in empties LoadCredential=, "
         "or /run of this container is not shared; to see the unit and its drop-ins, run: {command}",
-        command=command("systemctl", "cat"),
+        command=command("systemctl", "cat", "dify-job-*"),
     )
 )
 _MIN_TOKEN = 16

@@ -54,6 +54,12 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     if not catch_up and _last(said, "Persistent") in _YES:
         found.append(msg("Persistent= catches up missed runs, although the job has catch_up = false"))
     found += _blocking_conditions(said)
+    if (restart := _last(said, "Restart")) in ("always", "on-success"):
+        found.append(msg("Restart={value} starts another run after each run", value=restart))
+    if "" in said.get("RestartPreventExitStatus", ()):
+        found.append(
+            msg("it empties RestartPreventExitStatus=, so Restart= can repeat a run that Dify has started")
+        )
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:
         found.append(
