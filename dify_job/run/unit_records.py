@@ -104,8 +104,10 @@ def _is_recorded(abandoned: InFlight, known: Sequence[RunRecord], unit_result: U
     return abandoned.workflow_run_id in ids or any(run.call_time == abandoned.started for run in known)
 
 
-def _inserted(runs: Sequence[RunRecord], record: RunRecord) -> tuple[RunRecord, ...]:
-    at = record.began
+def _inserted(
+    runs: Sequence[RunRecord], record: RunRecord, truncated: timedelta = timedelta()
+) -> tuple[RunRecord, ...]:
+    at = record.began + truncated if record.began is not None else None
     before = [run for run in runs if run.began is None or at is None or run.began <= at]
     return (*before, record, *(run for run in runs if run not in before))
 
@@ -120,7 +122,7 @@ def _with_ending(
     if unit_result.result == "success" or any(_is_of(run, unit_result) for run in runs):
         return tuple(runs)
     record = record_of(unit_result, abandoned, unit_result.ended)
-    return _inserted(runs, record)
+    return _inserted(runs, record, timedelta(seconds=1))  # the unit's own runs of that second came before
 
 
 def latest_run(
@@ -152,7 +154,11 @@ def _is_of(run: RunRecord, unit_result: UnitResult) -> bool:
     """Return True for the record of this start, whether stored by it or created later."""
     if run.began is None or unit_result.ended is None:
         return False
-    first = (unit_result.began or unit_result.ended) - _ROUNDING
+    began = unit_result.began or unit_result.ended
+    is_short = unit_result.ended - began <= _ROUNDING
+    if is_short and unit_result.exit_code is not None and run.exit_code not in (None, unit_result.exit_code):
+        return False  # systemd's times are whole seconds: this is another start in the same one
+    first = began - _ROUNDING
     made_later = run.outcome in set(UnitOutcome) or run.exit_code == unit_result.exit_code
     return first <= run.began <= unit_result.ended + (_HANDLER_DELAY if made_later else _ROUNDING)
 

@@ -102,6 +102,15 @@ def test_start_with_a_record_is_not_counted_twice(record: RunRecord) -> None:
     assert with_unit_result((YESTERDAY, record), BROKEN_CONFIG, None) == (YESTERDAY, record)
 
 
+@pytest.mark.parametrize("before", [1, 400, 900])
+def test_start_that_crashes_within_a_second_of_a_success_is_a_record_of_its_own(before: int) -> None:
+    crashed = replace(shown("exit-code", "1", "1"), ended=BEGAN)
+    success = recorded(BEGAN + timedelta(milliseconds=before), took=0.1)
+    runs = with_unit_result((YESTERDAY, success), crashed, None)
+    assert [run.outcome for run in runs] == ["succeeded", "succeeded", "crashed"]
+    assert latest_run(success.as_json(), (YESTERDAY, success), crashed, None) == runs[2]
+
+
 def test_later_manual_run_stays_the_last_run() -> None:
     by_hand = recorded(ENDED + timedelta(hours=2))
     runs = with_unit_result((YESTERDAY, by_hand), BROKEN_CONFIG, None)
