@@ -103,16 +103,16 @@ def render_page(
         The HTML document in the reader's language. Text of servers and files is escaped.
     """
     reader = Reader(lacks_root=True, config_options=config_options)  # any user may read the page
-    jobs = {status.name_of(job): job for job in status.jobs}
-    past = {name: _dated(job, status.at - timedelta(days=days)) for name, job in jobs.items()}
+    rows = {status.name_of(row): row for row in status.jobs}
+    past = {name: _dated(row, status.at - timedelta(days=days)) for name, row in rows.items()}
     every = [one for dated in past.values() for one in dated]
     calendar = _Calendar(status.at, days, every)
-    most = _CELLS if len(jobs) <= _MAX_JOBS_WITH_LONG_STRIP else _CELLS_OF_MANY
+    most = _CELLS if len(rows) <= _MAX_JOBS_WITH_LONG_STRIP else _CELLS_OF_MANY
     failures = [(run, name) for name, dated in past.items() for _, run in dated if not run.succeeded]
     failures.sort(key=lambda one: one[0].began or status.at, reverse=True)
     hidden = _hidden_text(status, reader)
-    healths = Counter(job.health for job in status.jobs)
-    upcoming = sorted((at, name) for name, job in jobs.items() for at in job.next_runs)
+    healths = Counter(row.health for row in status.jobs)
+    upcoming = sorted((at, name) for name, row in rows.items() for at in row.next_runs)
     period = translate(msg("the last {days} days", days=days))
     figures = {
         "runs": len(every),
@@ -137,8 +137,8 @@ def render_page(
             "errors": [list(map(translate, texts)) for texts in config_errors(status, reader)],
             "hidden": hidden,
             "jobs": [
-                _job_view(job, name, past[name], status.at, calendar, most, reader)
-                for name, job in jobs.items()
+                _job_view(row, name, past[name], status.at, calendar, most, reader)
+                for name, row in rows.items()
             ],
             "rate": _rate(every),
             **{name: f"{number:,}" if every or not hidden else "–" for name, number in figures.items()},
@@ -148,13 +148,13 @@ def render_page(
             "first_day": calendar.first,
             "last_day": calendar.last,
             "failures": [
-                _failure_view(run, name, _console(jobs[name])) for run, name in failures[:_FAILURES]
+                _failure_view(run, name, _console(rows[name])) for run, name in failures[:_FAILURES]
             ],
             "more_failures": translate(msg("and {number} more", number=len(failures) - _FAILURES))
             if len(failures) > _FAILURES
             else "",
             "upcoming": [
-                (time_text(at), at.isoformat(timespec="seconds"), job) for at, job in upcoming[:_UPCOMING]
+                (time_text(at), at.isoformat(timespec="seconds"), name) for at, name in upcoming[:_UPCOMING]
             ],
             "strip_width": most * _STEP,
             "cell": _CELL,
@@ -162,9 +162,9 @@ def render_page(
     )
 
 
-def _dated(job: JobStatus, begin: datetime) -> _Dated:
+def _dated(row: JobStatus, begin: datetime) -> _Dated:
     """Return the runs of a job since a time, with their local days."""
-    runs = job.history.runs if job.history is not None else ()
+    runs = row.history.runs if row.history is not None else ()
     return [
         (began.astimezone().date(), run)
         for run in runs
@@ -232,7 +232,7 @@ def _rate(dated: _Dated) -> str:
 
 def _hidden_text(status: HostStatus, reader: Reader) -> str:
     """Return what is missing on the page, and the command that shows it; empty if nothing is missing."""
-    hidden = [job.job for job in status.jobs if job.hidden]
+    hidden = [row.job for row in status.jobs if row.hidden]
     if not hidden:
         return ""
     again = command("dify-job", "report", "--output", "report.html", needs_root=True)
@@ -248,38 +248,38 @@ def _hidden_text(status: HostStatus, reader: Reader) -> str:
 
 
 def _job_view(
-    job: JobStatus, name: str, dated: _Dated, now: datetime, calendar: _Calendar, most: int, reader: Reader
+    row: JobStatus, name: str, dated: _Dated, now: datetime, calendar: _Calendar, most: int, reader: Reader
 ) -> dict[str, Any]:
     """Return the template values of a job."""
-    cells = distinct(job.history.runs[-2 * most :] if job.history is not None else ())[-most:]
+    cells = distinct(row.history.runs[-2 * most :] if row.history is not None else ())[-most:]
     tokens = calendar.tokens_chart(dated)
     spans = [run.duration for _, run in dated if run.succeeded and run.duration is not None]
-    sign, state = _STATES[job.health]
+    sign, state = _STATES[row.health]
     return {
         "name": name,
-        "health": job.health.value,
-        "description": job.description,
+        "health": row.health.value,
+        "description": row.description,
         "state": translate(state),
         "sign": sign,
-        "schedule": translate(job.schedule or ""),
-        "last": _outcome(job.last) if job.last is not None else "",
-        "last_failed": job.last_failed,
-        "last_at": local_time_text(job.last.began) if job.last is not None else "",
-        "next_run": time_text(job.next_runs[0]) if job.next_runs else "",
+        "schedule": translate(row.schedule or ""),
+        "last": _outcome(row.last) if row.last is not None else "",
+        "last_failed": row.last_failed,
+        "last_at": local_time_text(row.last.began) if row.last is not None else "",
+        "next_run": time_text(row.next_runs[0]) if row.next_runs else "",
         "rate": _rate(dated),
         "usual": duration_text(median(spans)) if spans else "",
         "tokens": f"{number:,}" if (number := sum(run.tokens or 0 for _, run in dated)) else "",
         "cells": [_cell(run, place) for place, run in enumerate(cells)],
         "strip_width": max(len(cells), _MIN_CELLS) * _STEP,
-        "span": _span(job, cells),
+        "span": _span(row, cells),
         "durations": _durations(cells),
         "cells_text": _cells_text(cells),
         "tokens_per_day": tokens if len(tokens) >= _MIN_BARS else [],
-        "tokens_text": translate(msg("tokens per day of {job}", job=job.job)),
-        "progress": translate(progress_text(job, now)) if job.running else "",
-        "reasons": [translate(for_reader(text, reader)) for text in reasons_of(job, now)],
-        "commands": [for_reader(each, reader) for each in commands_of(job)],
-        "console": _console(job),
+        "tokens_text": translate(msg("tokens per day of {job}", job=row.job)),
+        "progress": translate(progress_text(row, now)) if row.running else "",
+        "reasons": [translate(for_reader(text, reader)) for text in reasons_of(row, now)],
+        "commands": [for_reader(each, reader) for each in commands_of(row)],
+        "console": _console(row),
     }
 
 
@@ -287,9 +287,9 @@ def _outcome(run: RunRecord) -> str:
     return translate(outcome_text(run))
 
 
-def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
+def _span(row: JobStatus, runs: Sequence[RunRecord]) -> str:
     """Return the caption of a strip: the number of runs and the time of the first, or why it is empty."""
-    if job.hidden:
+    if row.hidden:
         return translate(msg("permission denied"))
     if not runs:
         return translate(msg("no runs yet"))
@@ -359,9 +359,9 @@ def _failure_view(run: RunRecord, job: str, console: str | None) -> dict[str, An
     }
 
 
-def _console(job: JobStatus) -> str | None:
+def _console(row: JobStatus) -> str | None:
     """Return the address of the app's log in Dify; only http and https addresses become links."""
-    url = job.history.console_url if job.history is not None else None
+    url = row.history.console_url if row.history is not None else None
     if not url:
         return None
     try:
