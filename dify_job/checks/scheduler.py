@@ -91,6 +91,13 @@ def check_sync(context: HostContext) -> Finding:
     if installed_job is None and context.scheduler_error is not None:
         return warn(context.scheduler_error.message, context.scheduler_error.hint)
     if installed_job is None:
+        timer = unit_names(job)[1]
+        unit = None if context.by_cron else context.scheduler.manager.show([timer]).get(timer)
+        if unit is not None and unit.loaded:  # of a package, or linked by an administrator
+            text = msg(
+                "dify-job did not install the job, but the timer {path} exists", path=unit["FragmentPath"]
+            )
+            return warn(text, context.systemctl("cat", timer))
         install = context.command("install", job, *_scope_flags(context))
         return warn(msg("the job is not installed, so nothing starts it"), install)
     if len(context.installed) > 1:
