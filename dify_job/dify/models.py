@@ -138,7 +138,8 @@ class LogPage(NamedTuple):
     """A page of the server's list of runs.
 
     Attributes:
-        runs: The runs of one end user, newest first, without outputs.
+        runs: The runs of one end user, newest first, without outputs. A run whose record Dify has not written
+            yet has no id (`celery-store-worker-down-run`).
         incomplete: The page has runs of other users, and the next page may have those of the user.
     """
 
@@ -322,10 +323,9 @@ def read_logs(body: bytes, user: str) -> LogPage | None:
     rows = page.get("data")
     if not isinstance(rows, list):
         return None
-    own = [row for row in rows if isinstance(row, dict) and _is_of(row, user)]
-    runs = [run for row in own if isinstance(run := row.get("workflow_run"), dict)]
+    own = [row.get("workflow_run") for row in rows if isinstance(row, dict) and _is_of(row, user)]
     return LogPage(
-        tuple(_run(run) for run in runs if _identifier(run.get("id"))),
+        tuple(_run(run if isinstance(run, dict) else {}) for run in own),
         incomplete=page.get("has_more") is True and len(own) < len(rows),
     )
 

@@ -210,7 +210,7 @@ class ConcurrencyGuard:
             return decide(run, CallOptions(partial=job.partial))
         if overdue or _is_given_up(earlier, found, poller):
             return unknown(poller.search_result(earlier.ended))._replace(run=ids)
-        if isinstance(found, WorkflowRun):
+        if isinstance(found, WorkflowRun) and found.run_id is not None:
             return msg("run {run_id} of this job is still in progress", run_id=found.run_id)
         return msg("an earlier run of this job may still be in progress, or wait in Dify's queue")
 

@@ -267,13 +267,16 @@ class RunPoller:
     def _found_in(self, page: LogPage) -> WorkflowRun | RunNotFound | Unreadable:
         """Return the run, or go on with the next page of a log without a filter."""
         self.incomplete = page.incomplete and not page.runs
-        if page.runs or (self.incomplete and self._page < _LOG_PAGES):
-            self.poll_at = time.monotonic()
         if self.incomplete and self._page < _LOG_PAGES:
             self._page += 1
+            self.poll_at = time.monotonic()
             return Unreadable(msg("the list of runs on the server has more pages"))
         self._page = 1
-        return page.runs[0] if page.runs else RunNotFound()
+        if not page.runs:
+            return RunNotFound()
+        if page.runs[0].run_id is not None:
+            self.poll_at = time.monotonic()
+        return page.runs[0]
 
     def _miss(self, reason: str) -> Unreadable:
         self._unreadable = reason

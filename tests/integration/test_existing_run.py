@@ -189,6 +189,27 @@ def test_log_without_a_filter_is_read_to_its_end(
     assert len(numbers) == (10 if code else len(pages))
 
 
+@pytest.mark.parametrize("version", ["1.11.2", "1.16.1"])
+def test_log_row_without_its_run_proves_that_the_run_exists(dify_job: Command, version: str) -> None:
+    # `celery-store-worker-down-run`: the row is written at once, and the record of the run by a worker.
+    row = {"id": "row", "created_by_end_user": {"session_id": USER}, "workflow_run": None}
+    page = {"page": 1, "limit": 100, "total": 1, "has_more": False, "data": [row]}
+    with ScriptedServer(
+        post=stream(STARTED, finished("succeeded")),
+        logs=answer(200, page, version=version),
+        detail=answer(200, run_of("failed"), version=version),
+    ) as server:
+        dify_job.limits |= SHORT_WAITS | {"recovery_polls": (0.05, 0.2)}
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
+        done = dify_job("run", "--timeout", "2s", env=env)
+        assert (done.code, server.count("post")) == (74, 0), done.stderr
+        assert server.count("logs") < 60
+        row["workflow_run"] = {"id": SCRIPTED_RUN_ID, "status": "failed"}
+        server.say("logs", answer(200, page, version=version))
+        assert dify_job("run", env=env).code == 80
+        assert server.count("post") == 0
+
+
 def leave_in_flight(dify_job: Command, base_url: str) -> None:
     """A process of this run ID was killed before the server named its run."""
     with contextlib.closing(JobState(dify_job.home / "state")) as state:

@@ -417,3 +417,16 @@ def test_missing_log_row_settles_nothing_on_servers_that_log_ended_runs_only(run
         server.say("detail", answer(200, run_of("failed"), version=version))
         server.say("post", stream(STARTED, finished("succeeded")))
         assert run(server).code == 0
+
+
+def test_log_row_without_its_run_settles_nothing(run: Runs) -> None:
+    rows = logs() | {"data": [{"id": "row", "workflow_run": None}]}
+    with ScriptedServer(
+        post=[SILENT, stream(STARTED, finished("succeeded"))], logs=answer(200, rows, version="1.11.2")
+    ) as server:
+        assert run(server, "--timeout", "1s").code == 74
+        second = run(server, earlier_run=0.5)
+        assert (second.code, server.count("post")) == (75, 1), second.stderr
+        assert "None" not in second.result["message"]
+        server.say("logs", answer(200, logs(), version="1.11.2"))
+        assert run(server, earlier_run=0.5).code == 0, "an empty log is a proof for this version"

@@ -52,9 +52,9 @@ def test_any_json_is_parsed_or_ignored(value: object, status: int) -> None:
     event = models.read_event(ServerSentEvent("message", body))
     answer = models.read_answer(body)
     found = models.read_detail(status, body)
-    rows = models.read_logs(body, "u")
+    page = models.read_logs(body, "u")
     error = models.read_error(status, {"X-Version": "1.²"}, body)
-    runs = [event and event.run, answer, found, *(rows or ())]
+    runs = [event and event.run, answer, found, *(page.runs if page is not None else ())]
     ends: list[ApiError | WorkflowRun] = [error, *(run for run in runs if isinstance(run, WorkflowRun))]
     for end in ends:
         result = result_of(decide(end), "j", call_time="", attempts=1, duration=0)
