@@ -24,7 +24,7 @@ class RunLimits(NamedTuple):
     earlier_run: float = 10.0  # for looking up the run of an earlier process
     turn_polls: tuple[float, float] = (0.5, 10.0)  # the first and the longest, while a run waits for its turn
     retry_pauses: tuple[float, float] = (1.0, 10.0)  # the shortest and the longest before another POST
-    prompt_rejection: float = 10.0  # a later 503 may come from a proxy that forwarded the request
+    prompt_rejection: float = 10.0  # a later page may come from a proxy that forwarded the request
     network_retry: float = 2.0  # between tries to connect
     existing_run: float = 3.0  # to find out whether a named run exists
     deliveries: float = 10.0  # for all notifications after the run

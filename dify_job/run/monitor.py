@@ -215,10 +215,10 @@ class RunMonitor:
 
     def _on_reply(self, reply: Reply) -> RunOutcome | None:
         self._poller.learn_version(models.version_of(reply.headers))
+        late = self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection
         if not 200 <= reply.status < 300:
             error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
             outcome = decide(error, self._options)
-            late = self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection
             if late and outcome.next is Next.RETRY:
                 outcome = decide(error._replace(passed_on=True), self._options)
             return self._on_lost(outcome.why) if outcome.next is Next.SEARCH else outcome
@@ -230,6 +230,8 @@ class RunMonitor:
                 return decide(error._replace(version=self._poller.version), self._options)
         if models.is_cut_off(reply.headers, reply.body):
             return self._on_lost(msg("the answer of the server was cut off"))
+        if late:  # the page of a proxy whose wait for Dify ended
+            return self._on_lost(msg("the answer of the server does not come from Dify"))
         return decide(ApiError(reply.status, from_dify=False), self._options)
 
     def _on_poll(self, event: CallEvent) -> RunOutcome | None:
