@@ -1,10 +1,12 @@
 """The inputs and files of a job against the form of its app, as a run would check them."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..config.model import Job
+from ..config.model import Job, Source
+from ..config.schema import VARIABLES
 from ..dify.app_info import AppProbe
 from ..dify.form import empty_required
 from ..dify.models import version_of
@@ -131,6 +133,12 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Finding | None:
 
 def _edit_for_form(job: Job, probe: AppProbe) -> str:
     form = [field.variable for field in probe.parameters.form] if probe.parameters is not None else []
+    if form and all(origin.source is not Source.FILE for origin in job.origins.values()):
+        return msg(
+            "set {variable} in the environment or in the .env file; the app has these inputs: {names}",
+            variable=f"{VARIABLES['inputs']}='{json.dumps({form[0]: 'value'})}'",
+            names=join(", ", form),
+        )
     return msg(
         'edit the setting "inputs" in {place}; the app has these inputs: {names}',
         place=location_of(job, "inputs"),

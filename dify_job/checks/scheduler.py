@@ -15,7 +15,7 @@ from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from .context import HostContext
-from .finding import Finding, fail, location_of, ok, warn
+from .finding import Finding, fail, ok, warn
 
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
@@ -300,7 +300,7 @@ def check_mail(context: HostContext) -> Finding | None:
     """Check that cron can mail the output of a failed run; None for systemd."""
     if not context.by_cron:
         return None
-    notify, place = context.job.notify, location_of(context.job, "notify")
+    notify = context.job.notify
     mailed = context.system or (context.installed_job is not None and context.installed_job.mailed)
     if mailed and (subprocesses.is_on_path("sendmail") or any(Path(name).exists() for name in _MAILERS)):
         return ok(msg("cron can send mail about failed runs"))
@@ -310,18 +310,17 @@ def check_mail(context: HostContext) -> Finding | None:
         return warn(
             cron.NOT_MAILED,
             msg(
-                "set notify in {place}, or set MAILTO in the crontab to an address: {command}",
+                "set notify in the job or in [defaults], or set MAILTO in the crontab to an address: "
+                "{command}",
                 command=command("crontab", "-e"),
-                place=place,
             ),
         )
     mailer = command("apt-get", "install", "msmtp-mta", needs_root=True)
     return warn(
         msg("nobody is notified of failed runs: cron would send mail, but this machine has no mail program"),
         msg(
-            "set notify in {place}, or install a mail program and set it up: {command}",
+            "set notify in the job or in [defaults], or install a mail program and set it up: {command}",
             command=mailer,
-            place=place,
         ),
     )
 

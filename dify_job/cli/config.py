@@ -72,7 +72,10 @@ def validate(options: Globals) -> None:
     if len(mistakes) == 1:
         raise JobError(Outcome.CONFIG, mistakes[0].message, mistakes[0].hint)
     if mistakes:
-        lines = (line for each in mistakes for line in (each.message, msg("  {hint}", hint=each.hint or "")))
+        by_hint: dict[str, list[str]] = {}
+        for each in mistakes:
+            by_hint.setdefault(each.hint or "", []).append(each.message)
+        lines = (line for hint, texts in by_hint.items() for line in (*texts, msg("  {hint}", hint=hint)))
         raise JobError(Outcome.CONFIG, join("\n", lines))
     where = str(config.path) if config.path else msg("the environment variables")
     if len(config.jobs) == 1:

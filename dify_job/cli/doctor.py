@@ -9,7 +9,7 @@ from ..checks.finding import Finding, Severity
 from ..checks.registry import check_jobs
 from ..messages.command import commands_in
 from ..messages.i18n import translate
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.sanitize import one_line
 from ..report.text import Colour, hanging
 from .options import Globals, json_option, pass_globals, scope_options
@@ -43,21 +43,35 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
     if as_json:
         echo_json({"schema": 1, "worst": worst.name.lower(), "jobs": [_as_json(*one) for one in found]})
     else:
-        for name, checks in found:
-            _print(name, checks, brief=len(found) > 1)
+        _print(found)
     return int(worst)
 
 
-def _print(name: str, checks: Sequence[Finding], *, brief: bool) -> None:
-    """Print all results of one job; of several jobs, only the problems."""
-    shown = [check for check in checks if not brief or check.severity is not Severity.OK]
-    passed, heading = len(checks) - len(shown), name or "dify-job"
-    if brief:
-        echo(msg("{job}: {passed} of {total} checks passed", job=heading, passed=passed, total=len(checks)))
-    else:
-        echo(heading)
+def _print(found: Sequence[tuple[str, Sequence[Finding]]]) -> None:
+    """Print all results of one job; of several jobs only the problems, and once what several jobs share."""
+    if len(found) == 1:
+        [(name, checks)] = found
+        echo(name or "dify-job")
+        _print_checks(checks)
+        return
+    jobs_of: dict[Finding, list[str]] = {}
+    for name, checks in found:
+        for check in checks:
+            if check.severity is not Severity.OK:
+                jobs_of.setdefault(check, []).append(name)
+    for name, checks in found:
+        problems = [check for check in checks if check in jobs_of]
+        passed = len(checks) - len(problems)
+        echo(msg("{job}: {passed} of {total} checks passed", job=name, passed=passed, total=len(checks)))
+        _print_checks([check for check in problems if len(jobs_of[check]) == 1])
+    for jobs in dict.fromkeys(tuple(jobs) for jobs in jobs_of.values() if len(jobs) > 1):
+        echo(msg("all jobs:") if len(jobs) == len(found) else msg("{jobs}:", jobs=join(", ", jobs)))
+        _print_checks([check for check, others in jobs_of.items() if tuple(others) == jobs])
+
+
+def _print_checks(checks: Sequence[Finding]) -> None:
     terminal = terminal_of_stdout()
-    for check in shown:
+    for check in checks:
         level = terminal.paint(check.severity.name.lower().ljust(4), _COLOURS[check.severity])
         texts = {f"  {level}  {check.name}": check.message, "": check.fix or ""}
         for head, text in texts.items():

@@ -19,7 +19,7 @@ from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.command import command
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..schedulers import installation
 from ..schedulers.backend import Backend, InstallOptions
 from ..schedulers.detect import chosen_backend, chosen_scope, find_jobs, unit_config_path, visible
@@ -295,26 +295,25 @@ def _installed_jobs(
 def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> None:
     place, scope = request.place, request.scheduler.scope
     results = {result.job: result for result in plan.results}
-    for one in request.orphans:
-        if request.prune:
-            echo_info(
-                msg(
-                    "{job}: uninstalled, because it is no longer in the configuration {place}",
-                    job=one.job,
-                    place=place,
-                )
+    orphans = [one.job for one in request.orphans]
+    for job in orphans if request.prune else ():
+        echo_info(
+            msg(
+                "{job}: uninstalled, because it is no longer in the configuration {place}",
+                job=job,
+                place=place,
             )
-        else:
-            again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
-            echo_info(
-                msg(
-                    "{job} is no longer in the configuration {place}, but is still "
-                    "installed. To remove it, run: {command}",
-                    job=one.job,
-                    place=place,
-                    command=again,
-                )
+        )
+    if orphans and not request.prune:
+        echo_info(
+            msg(
+                "no longer in the configuration {place}, but still installed: {jobs}. To uninstall, run: "
+                "{command}",
+                place=place,
+                jobs=join(", ", orphans),
+                command=command("dify-job", "uninstall", *orphans, needs_root=scope is Scope.SYSTEM),
             )
+        )
     if request.http is not None:
         install_report.report_http_socket(request.http, scope, changed=results[HTTP].changed)
     else:

@@ -157,9 +157,11 @@ def _no_such_job(config: Config, name: str) -> JobError:
         msg(
             "there is no job {chosen!r} in {place}{meant}",
             chosen=name,
-            place=config.path or msg("the environment variables"),
+            place=config.path,
             meant=suggestion(name, list(config.names)),
-        ),
+        )
+        if config.path
+        else msg("there is no job {chosen!r}, because no configuration file exists", chosen=name),
         msg(
             "the configuration contains these jobs: {names}. To create another one, run: {add}",
             names=names,

@@ -58,6 +58,13 @@ def test_validate_reports_the_errors_of_all_jobs_with_hints(dify_job: Command) -
     assert [one for one in expected if one not in ran.stderr] == []
 
 
+def test_validate_prints_a_hint_of_several_errors_once(dify_job: Command) -> None:
+    _write_config(dify_job, '[jobs.a]\noverlap = "x"\n[jobs.b]\ntimeout = 2\n')
+    lines = dify_job("config", "validate").stderr.splitlines()
+    assert [":4: " in line or ":6: " in line for line in lines] == [True, True, False]
+    assert lines[2].startswith("  correct the configuration file")
+
+
 def test_validate_needs_no_variable_of_the_unit_and_no_earlier_run(
     dify_job: Command,
 ) -> None:

@@ -606,6 +606,18 @@ def test_several_jobs_are_summarised_by_their_faults(case: DoctorCase) -> None:
     assert len([one for one in case.server.received if one.path == "/v1/info"]) == 1
 
 
+def test_missing_input_of_the_environment_is_fixed_with_a_variable(case: DoctorCase) -> None:
+    env_file = case.command.home / "job.env"
+    env_file.write_text(f"DIFY_API_KEY={FORM_KEY}\nDIFY_BASE_URL={case.server.base_url}\n")
+    env_file.chmod(0o600)
+    ran = case.command("--env-file", str(env_file), "doctor")
+    (fix,) = [line for line in ran.stdout.splitlines() if "DIFY_INPUTS" in line]
+    example = fix.partition("set ")[2].partition(" in the environment")[0]
+    env_file.write_text(f"{env_file.read_text()}{example}\n")
+    again = case.command("--env-file", str(env_file), "doctor")
+    assert "ok    inputs" in again.stdout
+
+
 def test_silent_server_delays_doctor_for_one_limit(case: DoctorCase, monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(other=RawResponse((), "hold")) as silent:
         case.config.write_text(case.config.read_text().replace(case.server.base_url, silent.base_url))

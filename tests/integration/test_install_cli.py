@@ -78,7 +78,7 @@ def test_prune_uninstalls_jobs_removed_from_this_config_only(home: Home) -> None
     home.configure(CONFIG)
     assert "weekly" in home("status", "--user").stdout
     assert (
-        "but is still installed. To remove it, run: dify-job uninstall weekly\n"
+        "but still installed: weekly. To uninstall, run: dify-job uninstall weekly\n"
         in home("install", "--user").stdout
     )
     would = home("install", "--user", "--prune", "--check")

@@ -480,7 +480,9 @@ def test_prune_finds_jobs_of_every_scheduler(backend: str, installed: tuple[str,
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "weekly", "--user", "--backend", backend).code == 0
     home.configure(CONFIG)
-    assert "weekly is no longer in the configuration" in home("install", "--user", *installed).stdout
+    assert "still installed: weekly. To uninstall, run: dify-job uninstall weekly" in (
+        home("install", "--user", *installed).stdout
+    )
     shown = home("install", "--user", *installed, "--prune", "--check")
     assert (shown.code, "weekly is no longer" in shown.stdout) == (1, True)
     done = home("install", "--user", *installed, "--prune")
