@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..exit_codes import Outcome, code_of
 from ..messages.command import command
-from ..messages.errors import JobError
+from ..messages.errors import JobError, file_system_error
 from ..messages.i18n import disable_click_translation, enable_click_translation
 from ..messages.message import msg
 from . import completion, run
@@ -187,10 +187,19 @@ def _run(args: Sequence[str]) -> int:
     except StdoutError as error:
         echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
-    except Exception:  # an internal error exits with 70 and a traceback in the log
+    except Exception as error:
+        return _report_unexpected(error)
+    return result if isinstance(result, int) else 0
+
+
+def _report_unexpected(error: Exception) -> int:
+    """Report a broken file system, or an internal error (70), whose traceback goes to the log."""
+    broken = file_system_error(error)
+    if broken is None:
         log_traceback()
         return code_of(Outcome.BUG)
-    return result if isinstance(result, int) else 0
+    echo_error(broken)
+    return code_of(broken.outcome)
 
 
 def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:

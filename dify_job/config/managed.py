@@ -184,7 +184,7 @@ def _settings(files: Iterable[FileStatus], job: str) -> dict[str, Any]:
 def _companion(config_path: Path, job: str, values: Mapping[str, Any], *, stored: bool) -> FileChange:
     body = (_STORED if stored else "") + document(job, values)
     text = with_header(job, fingerprint(body), str(config_path), body)
-    return _change(settings_path(config_path, job), text.encode())
+    return _change(settings_path(config_path, job), text.encode(errors="surrogateescape"))
 
 
 def _change(path: Path, after: bytes | None, *, mode: int = 0o644, secret: bool = False) -> FileChange:

@@ -27,7 +27,34 @@ class JobError(Exception):
 
 
 PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads (ulimit -u, or TasksMax= of the unit)")
+_BROKEN = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.ETIMEDOUT,
+        errno.ENAMETOOLONG,
+        errno.ENODEV,
+    }
+)
 _OBSTACLES = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
+
+
+def file_system_error(error: Exception) -> JobError | None:
+    """Return the error of a file system that does not work, such as a disk, NFS or FUSE; None for others.
+
+    Args:
+        error: An error that no caller expected.
+    """
+    if not isinstance(error, OSError) or error.errno not in _BROKEN or error.filename is None:
+        return None
+    path = os.fsdecode(error.filename)
+    return JobError(
+        Outcome.CANNOT_WRITE,
+        msg("{path} cannot be used: {reason}", path=path, reason=error.strerror),
+        msg("check the mount of the file system: {command}", command=Command(("df", "-h", path))),
+    )
 
 
 def no_thread(error: RuntimeError) -> JobError:

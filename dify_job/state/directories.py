@@ -47,7 +47,7 @@ def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path 
     own = base_of(system=False, environ=environ) / job
     for base in _plain_bases():
         place = base / job
-        if place != own and (place / _PINNED).exists() and not _is_same(place, own):
+        if place != own and _has_marker(place) and not _is_same(place, own):
             return place
     return None
 
@@ -58,6 +58,14 @@ def _plain_bases() -> list[Path]:
     if (account := user.account_home()) is not None:
         homes.append(account / ".local/state")
     return [home / "dify-job" for home in homes]
+
+
+def _has_marker(directory: Path) -> bool:
+    """Return whether install pinned a directory; False if the caller cannot see it."""
+    try:
+        return (directory / _PINNED).exists()
+    except OSError:
+        return False
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -96,7 +104,7 @@ def pin(job: str) -> None:
 
 def is_pinned(job: str) -> bool:
     """Return whether the state directory of a job of this user is pinned; root's needs no marker."""
-    return os.geteuid() == 0 or any((base / job / _PINNED).exists() for base in _plain_bases())
+    return os.geteuid() == 0 or any(_has_marker(base / job) for base in _plain_bases())
 
 
 def unpin(job: str) -> None:

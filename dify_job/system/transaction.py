@@ -178,8 +178,16 @@ def temporary_directory() -> Iterator[Path]:
     """Create a temporary directory for files that other programs read.
 
     Raises:
-        JobError: (cannot-write) There is no space.
+        JobError: (cannot-write) There is no space, or no directory for it.
     """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            msg("no temporary file can be created: {reason}; nothing was changed", reason=error.strerror),
+            msg("set the environment variable TMPDIR to a directory that you can write to"),
+        ) from None
     try:
         with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
             yield Path(directory)

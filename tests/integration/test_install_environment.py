@@ -409,3 +409,45 @@ def test_interpreter_that_needs_variables_of_the_shell_is_rejected(
     assert f"{python} does not find dify-job without the variables" in done.stderr
     assert not home.table.exists()
     assert not home.manager.units.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        ("run", (69, 73)),
+        ("install --user", (73,)),
+        ("doctor", (1, 2, 73)),
+        ("status", (0, 1)),
+        ("uninstall --all --purge --user", (0, 73)),
+    ],
+)
+def test_home_on_a_broken_file_system_is_no_internal_error(
+    command: str, codes: tuple[int, ...], home: Home
+) -> None:
+    """A path that is too long fails like a file system that does not work, whatever is called."""
+    places = dict.fromkeys(("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"), "/a" * 3000)
+    variables = {"DIFY_API_KEY": "app-canary-0123456789", "XDG_CONFIG_HOME": "/a" * 3000}
+    done = home(*command.split(), env=places | variables)
+    assert done.code in codes, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_home_that_is_not_utf8_is_rejected(home: Home) -> None:
+    config = home.path / os.fsdecode(b"\xff")
+    config.mkdir()
+    env = {"DIFY_API_KEY": "app-canary-0123456789", "XDG_CONFIG_HOME": str(config)}
+    for backend in ("systemd", "cron"):
+        done = home("install", "--user", "--backend", backend, env=env)
+        assert done.code == 78, done.stderr
+        assert "Traceback" not in done.stderr
+    assert list(config.iterdir()) == []
+
+
+def test_host_without_a_temporary_directory_is_reported(cron_home: Home) -> None:
+    cron_home.first = (
+        "import tempfile; tempfile.tempdir = None; tempfile._candidate_tempdir_list = lambda: ['/dev/null/x']"
+    )
+    done = cron_home("install", "--user")
+    assert done.code == 73, done.stderr
+    assert "no temporary file can be created: No usable temporary directory found" in done.stderr
+    assert "set the environment variable TMPDIR" in done.stderr
