@@ -1,1 +1,1 @@
-"""When a job runs: pure functions over schedules and times."""
+"""When a job runs: functions over schedules and times. Only zones reads files: the data of time zones."""
