@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from functools import partial
 
 from ..config.secrets import read_token
 from ..messages.command import Command, command
@@ -13,27 +14,31 @@ from ..schedulers.model import Scope
 from ..system.managed_files import is_missing
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
+from .scheduler import edited_text
 
 
 def check_http_socket(context: HostContext) -> Finding | None:
     """Check the HTTP interface; None if the job has none."""
     state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
-    if state is None or context.job.name not in state.jobs:
-        return None
+    return http_finding(state) if state is not None and context.job.name in state.jobs else None
+
+
+def http_finding(state: HttpSocketStatus) -> Finding:
+    """Return the finding about an installed HTTP interface.
+
+    Args:
+        state: The interface.
+    """
     if state.config is None or state.edited or not state.current:
         return _check_units(state)
-    return _check_answers(state, state.config) or _check_listens(context, state, state.config)
+    return _check_answers(state, state.config) or _check_listens(state, state.config)
 
 
 def _check_units(state: HttpSocketStatus) -> Finding:
     again = _install_command(state)
     if state.edited:
-        there = [str(path) for path in state.edited]
-        text = msg(
-            "these files were edited by hand, so install does not change them: {files}", files=" ".join(there)
-        )
-        remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
-        return warn(text, join(" && ", (remove, again)))
+        remove = command("rm", *map(str, state.edited), needs_root=state.scope is Scope.SYSTEM)
+        return warn(edited_text(state.edited), join(" && ", (remove, again)))
     if state.config is None:
         return fail(msg("one of the two units of the HTTP interface is missing"), again)
     return warn(
@@ -61,18 +66,20 @@ def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Finding |
     return None
 
 
-def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSocketConfig) -> Finding:
+def _check_listens(state: HttpSocketStatus, http: HttpSocketConfig) -> Finding:
+    systemctl = ("systemctl", *state.scope.manager_options)
+    enable = partial(command, *systemctl, "enable", needs_root=state.scope is Scope.SYSTEM)
     if state.listening is False:
         text = msg(
             "the HTTP interface does not listen on {listen}, because its socket unit is not active",
             listen=http.listen,
         )
-        return fail(text, context.systemctl("enable", "--now", SOCKET))
+        return fail(text, enable("--now", SOCKET))
     if not state.enabled:
         text = msg(
             "the HTTP interface will not listen after the next boot, because its socket unit is not enabled"
         )
-        return warn(text, context.systemctl("enable", SOCKET))
+        return warn(text, enable(SOCKET))
     if state.listening is None:
         return ok(
             msg(

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..messages.command import Command, command
@@ -19,6 +19,18 @@ from .finding import Finding, fail, ok, warn
 
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
+NOT_INSTALLED = msg("the job is not installed, so nothing starts it")
+OUTDATED = msg("the configuration changed since the job was installed")
+
+
+def edited_text(paths: Iterable[Path]) -> str:
+    """Return the message about installed files that were edited.
+
+    Args:
+        paths: The files; `crontab` for a block.
+    """
+    files = " ".join(map(str, paths))
+    return msg("these files were edited by hand, so install does not change them: {files}", files=files)
 
 
 def check_backend(context: HostContext) -> Finding:
@@ -99,7 +111,7 @@ def check_sync(context: HostContext) -> Finding:
             )
             return warn(text, context.systemctl("cat", timer))
         install = context.command("install", job, *_scope_flags(context))
-        return warn(msg("the job is not installed, so nothing starts it"), install)
+        return warn(NOT_INSTALLED, install)
     if len(context.installed) > 1:
         where = join(
             msg(" and "),
@@ -113,13 +125,8 @@ def check_sync(context: HostContext) -> Finding:
             msg("the job is installed twice ({where}), so it runs twice each time", where=where),
             fix,
         )
-    edited = [str(path) for path, seen in installed_job.files.items() if seen.state is FileState.EDITED]
-    if edited:
-        text = msg(
-            "these files were edited by hand, so install does not change them: {files}",
-            files=" ".join(edited),
-        )
-        return warn(text, _overwrite(context))
+    if installed_job.edited:
+        return warn(edited_text(installed_job.edited), _overwrite(context))
     if (drift := _drift(context, installed_job)) is not None:
         return drift
     if not context.by_cron and context.python is not None and systemctl.version() is not None:
@@ -236,8 +243,7 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
             command("dify-job", "--config", installed_job.source, "doctor", context.job.name),
         )
     if context.python is not None and context.spec.fingerprint != installed_job.fingerprint:
-        text = msg("the configuration changed since the job was installed")
-        return warn(text, context.command("install", context.job.name))
+        return warn(OUTDATED, context.command("install", context.job.name))
     return None
 
 

@@ -198,7 +198,7 @@ def configured_status(
         sync=Sync.MISSING,
         **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
-        other_problems=(_with_fix(scheduler_error.message, scheduler_error.hint),)
+        other_problems=(with_fix(scheduler_error.message, scheduler_error.hint),)
         if scheduler_error is not None
         else (),
         description=job.description if job is not None else None,
@@ -246,7 +246,7 @@ def installed_status(
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
         **_runs_of(past, one, now),
         config_error=_config_error(one, broken) if broken is not None else None,
-        other_problems=tuple(_with_fix(problem.message, problem.fix) for problem in problems),
+        other_problems=tuple(with_fix(problem.message, problem.fix) for problem in problems),
     )
 
 
@@ -281,7 +281,13 @@ def broken_job(name: str, config: Config) -> JobError | None:
     return config.broken.get(name) or next(files, None)
 
 
-def _with_fix(message: str, fix: str | None) -> str:
+def with_fix(message: str, fix: str | None) -> str:
+    """Return a problem and its fix as one sentence.
+
+    Args:
+        message: The problem.
+        fix: The fix, or None.
+    """
     return msg("{message}: {fix}", message=message, fix=fix) if fix else message
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..checks.finding import Finding, Severity
+from ..checks.http_socket import http_finding
 from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
@@ -14,7 +16,7 @@ from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, find_jobs, unit_config_path
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.model import InstalledJob
-from .job_status import Health, JobStatus, configured_status, installed_status
+from .job_status import Health, JobStatus, configured_status, installed_status, with_fix
 
 SCHEMA = 2
 _ORDER = list(Health)
@@ -27,21 +29,21 @@ class HostStatus:
     Attributes:
         at: The time of the status, aware.
         jobs: The worst first, then by name.
-        http: The HTTP interfaces.
+        http: The HTTP interfaces, and the finding about each.
         config_errors: Errors of configurations, each once, by path; an empty path is the caller's
             configuration.
     """
 
     at: datetime
     jobs: tuple[JobStatus, ...]
-    http: tuple[HttpSocketStatus, ...] = ()
+    http: tuple[tuple[HttpSocketStatus, Finding], ...] = ()
     config_errors: tuple[tuple[str, JobError], ...] = ()
 
     @property
     def healthy(self) -> bool:
         """True where nothing needs attention."""
-        listening = all(socket.listening is not False for socket in self.http)
-        return not self.config_errors and listening and all(job.healthy for job in self.jobs)
+        working = all(finding.severity is Severity.OK for _, finding in self.http)
+        return not self.config_errors and working and all(job.healthy for job in self.jobs)
 
     def name_of(self, row: JobStatus) -> str:
         """Return the name of a job, with its scope and scheduler where another row has the same name.
@@ -59,7 +61,7 @@ class HostStatus:
         return {
             "schema": SCHEMA,
             "jobs": [job.as_json() for job in sorted(self.jobs, key=_identity)],
-            "http": [_socket_as_json(socket) for socket in self.http],
+            "http": [_socket_as_json(*each) for each in self.http],
             "config_errors": [
                 {"config": path, "message": error.message, "fix": error.hint}
                 for path, error in self.config_errors
@@ -111,11 +113,15 @@ def host_status(
     return HostStatus(at=now, jobs=tuple(rows), http=sockets, config_errors=configs.errors())
 
 
-def _http_sockets(backends: Sequence[Backend], jobs: Sequence[str]) -> tuple[HttpSocketStatus, ...]:
+def _http_sockets(
+    backends: Sequence[Backend], jobs: Sequence[str]
+) -> tuple[tuple[HttpSocketStatus, Finding], ...]:
     scopes = dict.fromkeys(backend.scope for backend in backends if not backend.by_cron)
     found = (HttpSocket(scope).state() for scope in scopes)
     return tuple(
-        state for state in found if state is not None and (not jobs or any(job in jobs for job in state.jobs))
+        (state, http_finding(state))
+        for state in found
+        if state is not None and (not jobs or any(job in jobs for job in state.jobs))
     )
 
 
@@ -141,12 +147,13 @@ def _identity(row: JobStatus) -> tuple[str, str, str]:
     )
 
 
-def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:
+def _socket_as_json(state: HttpSocketStatus, finding: Finding) -> dict[str, Any]:
     return {
         "scope": state.scope.value,
         "listen": state.config.listen if state.config is not None else None,
         "listening": state.listening,
         "jobs": list(state.jobs),
+        "problems": [] if finding.severity is Severity.OK else [with_fix(finding.message, finding.fix)],
     }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from ..checks.finding import Finding, Severity
+from ..checks.scheduler import NOT_INSTALLED, OUTDATED, edited_text
 from ..messages.command import Command, Reader, command, commands_in, for_reader
 from ..messages.i18n import translate
 from ..messages.message import has_value, join, msg
@@ -10,7 +12,7 @@ from ..messages.sanitize import one_line
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..schedulers.model import Scope
 from ..state.history import RunRecord
-from .job_status import RECENT_RUNS, Health, JobStatus, Sync
+from .job_status import RECENT_RUNS, Health, JobStatus, Sync, with_fix
 from .past_runs import RunKind, run_kind
 from .status import HostStatus
 from .text import (
@@ -71,8 +73,8 @@ def status_lines(
     head, rows = _table(status, terminal)
     lines += _totals(status, max(map(columns_of, (*head, *(line for row in rows for line in row)))), terminal)
     lines += [terminal.paint(line, Colour.BOLD) for line in head]
-    for socket in status.http:
-        last += put(_http(socket))
+    for socket, finding in status.http:
+        last += put(_http(socket, finding))
     if any(row.hidden for row in status.jobs):
         again = command("dify-job", "status", needs_root=True)
         last += put(
@@ -237,12 +239,12 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
     elif row.failures:
         yield _failures(row.failures)
     texts = {
-        Sync.OUTDATED: msg("the configuration changed since the job was installed"),
-        Sync.EDITED: msg("the installed files were edited by hand"),
+        Sync.OUTDATED: OUTDATED,
+        Sync.EDITED: edited_text(row.installed.edited if row.installed is not None else ()),
         Sync.ORPHAN: msg("the job's configuration no longer exists"),
         Sync.MISSING: msg("the job is neither installed nor configured")
         if row.schedule is None and row.config_error is None
-        else msg("the job is configured, but not installed"),
+        else NOT_INSTALLED,
     }
     if row.sync in texts:
         yield texts[row.sync]
@@ -335,13 +337,10 @@ def _failures(failures: Sequence[RunRecord]) -> str:
     )
 
 
-def _http(state: HttpSocketStatus) -> str:
+def _http(state: HttpSocketStatus, finding: Finding) -> str:
+    if finding.severity is not Severity.OK:
+        return msg("http: {problem}", problem=with_fix(finding.message, finding.fix))
     where = state.config.listen if state.config is not None else SOCKET
-    if state.listening is False:
-        check = command("dify-job", "doctor", *state.jobs[:1])
-        return msg(
-            "http: nothing listens on {where}; to see the reason, run: {command}", where=where, command=check
-        )
     if len(state.jobs) > _MAX_NAMED_JOBS:
         return msg("http: {where} serves {number} jobs", where=where, number=len(state.jobs))
     return msg("http: {where} serves {jobs}", where=where, jobs=join(", ", state.jobs))

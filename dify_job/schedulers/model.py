@@ -113,9 +113,9 @@ class InstalledJob:
         return tuple(self.files)
 
     @property
-    def edited(self) -> bool:
-        """True if a file or block was edited by hand."""
-        return any(seen.state is FileState.EDITED for seen in self.files.values())
+    def edited(self) -> tuple[Path, ...]:
+        """The files that were edited by hand; `crontab` for a block."""
+        return tuple(path for path, seen in self.files.items() if seen.state is FileState.EDITED)
 
     @property
     def state(self) -> Path:

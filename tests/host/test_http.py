@@ -149,7 +149,7 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     done = host("status", check=False)
     assert (
         done.code,
-        "nothing listens on 127.0.0.1:8000; to see the reason, run: dify-job doctor daily" in done.stdout,
+        "http: the HTTP interface does not listen on 127.0.0.1:8000" in done.stdout,
     ) == (1, True)
     [http_status] = json.loads(host("status", "--json", check=False).stdout)["http"]
     assert (http_status["listening"], http_status["listen"], http_status["jobs"]) == (

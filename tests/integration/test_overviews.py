@@ -316,5 +316,5 @@ def test_status_shows_manual_runs_of_a_job_that_is_not_installed(tmp_path: Path)
     )
     home.env = {"STATE_DIRECTORY": str(tmp_path / "state/dify-job/daily")}
     done = home("status", "--user")
-    assert "the job is configured, but not installed" in done.stdout
+    assert "the job is not installed, so nothing starts it" in done.stdout
     assert "[Errno 111] Connection refused" in done.stdout

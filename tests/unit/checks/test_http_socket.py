@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,15 @@ from dify_job.checks import http_socket
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import Finding, Severity
 from dify_job.config.model import Config, Job, KeySource
+from dify_job.messages.command import Reader
+from dify_job.report.status_text import status_lines
+from dify_job.report.text import Terminal
 from dify_job.schedulers.cron import UserCrontab
 from dify_job.schedulers.http_socket import HttpSocket, HttpSocketConfig, HttpSocketStatus
 from dify_job.schedulers.model import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.fixes import command_in
+from tests.support.statuses import host
 
 CONFIG = HttpSocketConfig(
     listen="127.0.0.1:8000",
@@ -148,3 +153,22 @@ def test_reinstallation_has_the_same_address_token_and_caller(
     found = check(replace(HEALTHY, config=token, current=False))
     assert found is not None
     assert f"--http-token-file {tmp_path / 'token'}" in str(found.fix)
+
+
+@pytest.mark.parametrize("change", [{"listening": False}, {"enabled": False}, {"current": False}])
+def test_status_reports_the_interface_in_the_words_of_doctor(check: Check, change: dict[str, Any]) -> None:
+    socket = replace(HEALTHY, **change)
+    found = check(socket)
+    assert found is not None
+    status = replace(host(0), http=((socket, http_socket.http_finding(socket)),))
+    assert not status.healthy
+    text = " ".join(" ".join(status_lines(status, Terminal(columns=80), Reader())).split())
+    assert f"http: {found.message}: {found.fix}" in text
+    assert status.as_json()["http"][0]["problems"] == [f"{found.message}: {found.fix}"]
+
+
+def test_status_names_a_healthy_interface() -> None:
+    status = replace(host(0), http=((HEALTHY, http_socket.http_finding(HEALTHY)),))
+    assert status.healthy
+    assert "http: 127.0.0.1:8000 serves daily" in status_lines(status, Terminal(columns=80), Reader())
+    assert status.as_json()["http"][0]["problems"] == []
