@@ -1,6 +1,5 @@
 """What a server says of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
 
-import email.utils
 import re
 import ssl
 import time
@@ -13,7 +12,7 @@ from ..messages.message import msg
 from .client import ConnectionLost, DifyClient, Reply
 from .event_queue import EventQueue
 from .form import Parameters, read_parameters
-from .models import ApiError, json_object, read_error
+from .models import ApiError, json_object, read_date, read_error
 
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
 CALL_LIMIT = 10.0  # seconds for one request, DNS and handshake included
@@ -125,10 +124,8 @@ def _version(text: str | None) -> str | None:
 
 
 def _clock_ahead(date: str | None) -> float | None:
-    try:
-        return time.time() - email.utils.parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, TypeError):
-        return None
+    server = read_date(date or "")
+    return None if server is None else time.time() - server.timestamp()
 
 
 def _end_of(certificate: dict[str, Any] | None) -> datetime | None:

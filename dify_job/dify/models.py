@@ -7,6 +7,7 @@ import codecs
 import email.utils
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum, auto
 from http import HTTPStatus
 from json import JSONDecodeError
@@ -352,6 +353,15 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = 
     )
 
 
+def read_date(text: str) -> datetime | None:
+    """Return the time in an HTTP date (RFC 9110, section 5.6.7), aware; None for an invalid one."""
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # -0000
+
+
 def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """Return major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
     major, _, rest = headers.get("X-Version", "").partition(".")
@@ -409,10 +419,8 @@ def _outputs(value: Any) -> Mapping[str, Any] | None:
 def _time(value: Any) -> int | float | None:
     """Return seconds since 1970; before 1.2.0 servers send an RFC 822 date (langgenius/dify#16821)."""
     if isinstance(value, str):
-        try:
-            return int(email.utils.parsedate_to_datetime(value).timestamp())
-        except (ValueError, OverflowError):
-            return None
+        date = read_date(value)
+        return None if date is None else int(date.timestamp())
     return _number(value)
 
 

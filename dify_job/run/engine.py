@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from .. import log
 from ..config.model import RetryPolicy
 from ..dify.client import DifyClient
 from ..dify.event_queue import InterruptedRunError
+from ..dify.models import read_date
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id
@@ -248,7 +248,5 @@ def seconds_of(retry_after: str | None, now: datetime) -> float | None:
         return None
     if retry_after.isascii() and retry_after.strip().isdigit():
         return float(retry_after)
-    try:
-        return max(0.0, (email.utils.parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
+    date = read_date(retry_after)
+    return None if date is None else max(0.0, (date - now).total_seconds())

@@ -341,6 +341,18 @@ def test_clock_different_from_the_server(case: DoctorCase) -> None:
     assert case.doctor()["clock"][0] == "ok"
 
 
+@pytest.mark.parametrize(
+    "date", ["soon", f"21 Oct {'9' * 30} 07:28:00 GMT", "Wed, 21 Oct 2015 07:28 +99999999"]
+)
+def test_invalid_date_of_the_server_is_ignored(case: DoctorCase, date: str) -> None:
+    odd = {"Date": date}
+    info = answer(200, {"name": "x", "mode": "workflow"}, odd, version="1.14.2")
+    form = answer(200, {"user_input_form": []}, odd, version="1.14.2")
+    with ScriptedServer(other=[info, form]) as other:
+        case.config.write_text(case.config.read_text().replace(case.server.base_url, other.base_url))
+        assert case.doctor()["server"][0] == "ok"
+
+
 # Inputs and outputs
 
 

@@ -61,7 +61,8 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     now = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
     assert seconds_of("7", now) == 7
     assert seconds_of("Mon, 23 Nov 2026 07:00:30 GMT", now) == 30
+    assert seconds_of("Mon, 23 Nov 2026 07:00:30 -0000", now) == 30
     assert seconds_of("Mon, 23 Nov 2026 06:00:00 GMT", now) == 0
-    for odd in ("soon", "²", "-5", "1e5", "Mon, 99 Nov 2026", "Mon, 23 Nov 2026 07:00:30 -0000"):
+    for odd in ("soon", "²", "-5", "1e5", "Mon, 99 Nov 2026", f"23 Nov {'9' * 30} 07:00:30 GMT"):
         assert seconds_of(odd, now) is None
     assert seconds_of(None, now) is None
