@@ -285,6 +285,7 @@ class DifyClient:
 def _answer(call: PendingCall, response: requests.Response) -> Iterator[CallEvent]:
     """Report a stream or a complete body by its first bytes, because gateways change the Content-Type."""
     declared = _is_declared_stream(response)
+    transport.check_encoding(response)
     if declared:
         yield StreamOpened(response.headers)
     chunks = _chunks(call, response)

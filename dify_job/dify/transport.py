@@ -270,6 +270,19 @@ def send(
     )
 
 
+def check_encoding(response: requests.Response) -> None:
+    """Check that the content of an answer can be decompressed; dify-job asks for no compression.
+
+    Raises:
+        OSError: It cannot, for example without the brotli package.
+    """
+    named = {name.strip().lower() for name in response.headers.get("Content-Encoding", "").split(",")}
+    unknown = named - {"", "identity", "none", *urllib3.HTTPResponse.CONTENT_DECODERS}
+    if unknown:
+        reason = msg("a proxy compressed the answer with {names}", names=", ".join(sorted(unknown)))
+        raise OSError(errno.EPROTONOSUPPORT, reason)
+
+
 def ca_file_of_openssl() -> str | None:
     """Return SSL_CERT_FILE, which requests ignores; None leaves the choice to requests."""
     given = os.environ.get("SSL_CERT_FILE")

@@ -269,6 +269,14 @@ def test_unrequested_compression_of_a_stream_is_read(dify_job: Command, respond_
     assert b"accept-encoding: identity" in server.seen[0].lower()
 
 
+def test_unreadable_compression_is_named(dify_job: Command, respond_with: RespondWith) -> None:
+    server = respond_with(HEAD + b"Content-Encoding: x-unknown\r\n\r\n" + b"\x0b\x02\x80hello\x03")
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
+    ran = dify_job("run", "--timeout", "1s", env=env)
+    assert ran.code == 74
+    assert "a proxy compressed the answer with x-unknown" in ran.result["message"]
+
+
 def test_cookie_is_not_sent_back(dify_job: Command, respond_with: RespondWith) -> None:
     server = respond_with(HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1"))
     dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
