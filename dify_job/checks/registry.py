@@ -43,6 +43,7 @@ from .scheduler import (
     check_mail,
     check_overrides,
     check_sync,
+    check_zone_of_lines,
 )
 from .server import (
     check_access,
@@ -141,6 +142,7 @@ CHECKS = (
     _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone"), fix=edit_schedule),
     Check("schedule", check_records, fix=edit_schedule, blocking=True),
     Check("schedule", check_schedule, fix=edit_schedule),
+    _installed("zone", check_zone_of_lines, after=(), overview=True),
     Check("zone", check_zone),
     Check("backend", check_backend, Needs.INSTALLED, overview=True),
     Check("units", check_installed_files, Needs.INSTALLED, installed=True, overview=True),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..messages.command import Command, command
 from ..messages.message import join, msg
+from ..schedule import schedule_lines, zones
 from ..schedulers import access, cron, dropins, systemctl
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.model import InstalledJob, Scope
@@ -17,6 +18,7 @@ from ..system.opened_file import read_regular
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 
+_TIME_FIELDS = 5  # of a crontab line
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
 NOT_INSTALLED = msg("the job is not installed, so nothing starts it")
@@ -94,6 +96,31 @@ def check_installed_files(context: HostContext) -> Finding | None:
         _check_cron_file(context, installed_job)
         if context.by_cron
         else _check_unit_files(context, installed_job)
+    )
+
+
+def check_zone_of_lines(context: HostContext) -> Finding | None:
+    """Check that cron starts the job by the time zone that this machine has now; None if it does."""
+    installed_job = context.installed_job
+    if (
+        installed_job is None
+        or not context.by_cron
+        or installed_job.edited
+        or installed_job.fingerprint != context.spec.fingerprint
+    ):
+        return None
+    text = "".join(status.text for status in installed_job.files.values())
+    lines = (line.removeprefix(cron.PAUSED).split() for line in text.splitlines())
+    installed = {" ".join(words[:_TIME_FIELDS]) for words in lines}
+    if installed.issuperset(schedule_lines.cron_lines(context.job.times).lines):
+        return None
+    return fail(
+        msg(
+            "cron starts the job at wrong times, because this machine's time zone changed to {zone} after "
+            "the installation of the job",
+            zone=zones.local_name(),
+        ),
+        context.command("install", context.job.name),
     )
 
 

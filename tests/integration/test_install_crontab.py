@@ -18,7 +18,7 @@ from dify_job.messages.errors import JobError
 from dify_job.schedulers import cron
 from dify_job.schedulers.cron import CronFiles
 from tests.support.fake_manager import VIXIE_HEADER, install_programs
-from tests.support.home import Home
+from tests.support.home import CONFIG, Home
 from tests.support.job_specs import install, job_spec, pause, uninstall
 
 
@@ -269,3 +269,28 @@ def test_symlink_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFi
     uninstall(scheduler, "daily")
     assert target.read_text() == "precious"
     assert (directory / "dify-job-daily").is_symlink()
+
+
+def test_changed_time_zone_of_the_machine_is_reported_with_a_working_fix(cron_home: Home) -> None:
+    """The lines of a schedule in another zone have the minutes that its hours have in the machine's zone."""
+    zone = cron_home.path / "localtime"
+    cron_home.first = f"from dify_job.schedule import zones; zones._LOCALTIME = Path({str(zone)!r})"
+    schedule = 'cron = "30 9 * * *"'
+    cron_home.configure(
+        CONFIG.replace('every = "2h"', f'{schedule}\ntimezone = "Asia/Kolkata"')
+        + CONFIG.replace('every = "2h"', schedule).replace("daily", "local")
+    )
+    zone.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+    assert cron_home("install", "--user").code == 0
+    problem = "cron starts the job at wrong times"
+    assert problem not in cron_home("status", "--user").stdout
+    zone.unlink()
+    zone.symlink_to("/usr/share/zoneinfo/Asia/Kolkata")
+    seen = {
+        job: cron_home("status", job, "--user").stdout + cron_home("doctor", job, "--user").stdout
+        for job in ("daily", "local")
+    }
+    assert seen["daily"].count(f"{problem}, because this machine's time zone changed to Asia/Kolkata") == 2
+    assert problem not in seen["local"]
+    assert cron_home("install", "daily", "--user").code == 0
+    assert problem not in cron_home("status", "--user").stdout
