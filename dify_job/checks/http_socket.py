@@ -9,12 +9,12 @@ from ..messages.command import Command, command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..schedulers import access
-from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
+from ..schedulers.http_socket import OWNER, SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..schedulers.model import Scope
+from ..schedulers.reconcile import edited_text
 from ..system.managed_files import is_missing
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
-from .scheduler import edited_text
 
 
 def check_http_socket(context: HostContext) -> Finding | None:
@@ -38,7 +38,7 @@ def _check_units(state: HttpSocketStatus) -> Finding:
     again = _install_command(state)
     if state.edited:
         remove = command("rm", *map(str, state.edited), needs_root=state.scope is Scope.SYSTEM)
-        return warn(edited_text(state.edited), join(" && ", (remove, again)))
+        return warn(edited_text(OWNER, state.edited), join(" && ", (remove, again)))
     if state.config is None:
         return fail(msg("one of the two units of the HTTP interface is missing"), again)
     return warn(

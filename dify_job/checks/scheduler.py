@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..messages.command import Command, command
@@ -11,6 +11,7 @@ from ..schedule import schedule_lines, zones
 from ..schedulers import access, cron, dropins, systemctl
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.model import InstalledJob, Scope
+from ..schedulers.reconcile import edited_text
 from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
@@ -23,16 +24,6 @@ _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
 NOT_INSTALLED = msg("the job is not installed, so nothing starts it")
 OUTDATED = msg("the configuration changed since the job was installed")
-
-
-def edited_text(paths: Iterable[Path]) -> str:
-    """Return the message about installed files that were edited.
-
-    Args:
-        paths: The files; `crontab` for a block.
-    """
-    files = " ".join(map(str, paths))
-    return msg("these files were edited by hand, so install does not change them: {files}", files=files)
 
 
 def check_backend(context: HostContext) -> Finding:
@@ -153,7 +144,7 @@ def check_sync(context: HostContext) -> Finding:
             fix,
         )
     if installed_job.edited:
-        return warn(edited_text(installed_job.edited), _overwrite(context))
+        return warn(edited_text(job, installed_job.edited), _overwrite(context))
     if (drift := _drift(context, installed_job)) is not None:
         return drift
     if not context.by_cron and context.python is not None and systemctl.version() is not None:

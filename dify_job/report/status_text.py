@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from ..checks.finding import Finding, Severity
-from ..checks.scheduler import NOT_INSTALLED, OUTDATED, edited_text
+from ..checks.scheduler import NOT_INSTALLED, OUTDATED
 from ..messages.command import Command, Reader, command, commands_in, for_reader
 from ..messages.i18n import translate
 from ..messages.message import has_value, join, msg
 from ..messages.sanitize import one_line
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..schedulers.model import Scope
+from ..schedulers.reconcile import edited_text
 from ..state.history import RunRecord
 from .job_status import RECENT_RUNS, Health, JobStatus, Sync, with_fix
 from .past_runs import RunKind, run_kind
@@ -240,7 +241,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
         yield _failures(row.failures)
     texts = {
         Sync.OUTDATED: OUTDATED,
-        Sync.EDITED: edited_text(row.installed.edited if row.installed is not None else ()),
+        Sync.EDITED: edited_text(row.job, row.installed.edited if row.installed is not None else ()),
         Sync.ORPHAN: msg("the job's configuration no longer exists"),
         Sync.MISSING: msg("the job is neither installed nor configured")
         if row.schedule is None and row.config_error is None

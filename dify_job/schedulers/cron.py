@@ -79,13 +79,7 @@ class Cron(Backend):
         for spec in specs:
             place, status = self._place(spec.job), seen[spec.job]
             errors += replacement_errors(
-                place,
-                status,
-                str(place)
-                if place.is_absolute()
-                else msg("the block of job {job} in your crontab", job=spec.job),
-                _SEE_EDIT,
-                overwrite_edits=options.overwrite_edits,
+                place, spec.job, status, _SEE_EDIT, overwrite_edits=options.overwrite_edits
             )
             new = status.state is FileState.ABSENT
             paused = options.start is not True and (

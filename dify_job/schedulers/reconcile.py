@@ -5,13 +5,13 @@ Making a plan writes nothing. `install` executes it; `--check` and `--diff` prin
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, obstacle_hint
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
 from .systemctl import Manager
@@ -186,15 +186,27 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
     return FileChange(path=path, before=None if seen.state is FileState.ABSENT else seen.content, after=after)
 
 
+def edited_text(job: str, paths: Iterable[Path]) -> str:
+    """Return the message about edits, for install, doctor and status.
+
+    Args:
+        job: The job.
+        paths: The edited files; `crontab` for a block.
+    """
+    block = msg("the block of job {job} in your crontab", job=job)
+    files = join(" ", (str(path) if path.is_absolute() else block for path in paths))
+    return msg("install does not change what was edited by hand: {files}", files=files)
+
+
 def replacement_errors(
-    path: Path, seen: FileStatus, edited: str, hint: str, *, overwrite_edits: bool
+    path: Path, job: str, seen: FileStatus, hint: str, *, overwrite_edits: bool
 ) -> Iterator[JobError]:
     """Yield why a file cannot be replaced.
 
     Args:
-        path: The file.
+        path: The file; `crontab` for a block.
+        job: The job.
         seen: The current file.
-        edited: The file, for the message about an edit.
         hint: The fix for an edit.
         overwrite_edits: Edits do not prevent a replacement.
     """
@@ -207,8 +219,4 @@ def replacement_errors(
             msg("rename the job, or rename that file: mv {path} {path}.bak", path=shlex.quote(str(path))),
         )
     if seen.state is FileState.EDITED and not overwrite_edits:
-        yield JobError(
-            Outcome.CONFIG,
-            msg("{path} was edited by hand, so install does not overwrite it", path=edited),
-            hint,
-        )
+        yield JobError(Outcome.CONFIG, edited_text(job, [path]), hint)

@@ -491,7 +491,7 @@ def _replacement_errors(
         command=command("systemctl", "edit", path.name),
         command2=command("dify-job", "install", "--diff"),
     )
-    yield from replacement_errors(path, status, str(path), hint, overwrite_edits=overwrite_edits)
+    yield from replacement_errors(path, job, status, hint, overwrite_edits=overwrite_edits)
     if status.state is FileState.ABSENT and (elsewhere := observed.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,

@@ -283,7 +283,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
     assert "to use the same one, run: dify-job install --http" in host("install").stdout
     edited = host("install", "--http", check=False)
     assert edited.code == 78
-    assert f"{unit} was edited by hand" in edited.stderr
+    assert f"edited by hand: {unit}" in edited.stderr
     host.run("rm", unit)
     assert "listens on 127.0.0.1 port 8000" in http().stdout
 

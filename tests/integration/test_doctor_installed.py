@@ -70,7 +70,7 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
             edit_timer,
             "units",
             "warn",
-            "edited by hand, so install does not change them",
+            "install does not change what was edited by hand",
         ),
         (
             lambda home, _: home.configure(CONFIG.replace('"2h"', '"3h"')),
@@ -167,3 +167,20 @@ def test_variable_that_only_the_shell_has_is_reported(home: Home) -> None:
     )
     assert fix is not None
     assert "south" not in fix, "a value can be a secret"
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+def test_edit_is_reported_in_the_same_words_by_install_doctor_and_status(home: Home, backend: str) -> None:
+    words = ("--user", "--backend", backend)
+    assert home("install", *words).code == 0
+    timer = home.manager.units / "dify-job-daily.timer"
+    file = timer if backend == "systemd" else home.table
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\n# mine\n", 1))
+    home.manager.main(["daemon-reload"])
+    where = timer if backend == "systemd" else "the block of job daily in your crontab"
+    text = f"install does not change what was edited by hand: {where}"
+    assert home("install", *words).stderr.startswith(f"dify-job: {text}\n")
+    checks = home("doctor", "--user", "--json").result["jobs"][0]["checks"]
+    assert text in [each["message"] for each in checks]
+    shown = " ".join(home("status", "--user", env={"COLUMNS": "500"}).stdout.split())
+    assert text in shown, shown
