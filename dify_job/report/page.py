@@ -16,8 +16,16 @@ from ..system.templates import render_html
 from .job_status import Health, JobStatus
 from .past_runs import RunKind, distinct, has_failed, run_kind
 from .status import HostStatus
-from .status_text import commands_of, config_errors, failure_text, outcome_text, progress_text, reasons_of
-from .text import duration_text, local_time_text, time_text
+from .status_text import (
+    commands_of,
+    config_errors,
+    failure_text,
+    next_run_text,
+    outcome_text,
+    progress_text,
+    reasons_of,
+)
+from .text import Terminal, duration_text, local_time_text, time_text
 
 _MAX_JOBS_WITH_LONG_STRIP = 30
 _CELLS, _CELLS_OF_MANY = 60, 40  # runs of a job's strip
@@ -254,6 +262,7 @@ def _job_view(
     cells = distinct(row.history.runs[-2 * most :] if row.history is not None else ())[-most:]
     tokens = calendar.tokens_chart(dated)
     spans = [run.duration for _, run in dated if run.succeeded and run.duration is not None]
+    number = sum(run.tokens or 0 for _, run in dated)
     sign, state = _STATES[row.health]
     return {
         "name": name,
@@ -265,10 +274,10 @@ def _job_view(
         "last": _outcome(row.last) if row.last is not None else "",
         "last_failed": row.last_failed,
         "last_at": local_time_text(row.last.began) if row.last is not None else "",
-        "next_run": time_text(row.next_runs[0]) if row.next_runs else "",
+        "next_run": next_run_text(row, Terminal()) or "–",
         "rate": _rate(dated),
         "usual": duration_text(median(spans)) if spans else "",
-        "tokens": f"{number:,}" if (number := sum(run.tokens or 0 for _, run in dated)) else "",
+        "tokens": translate(msg("Tokens: {number:,}", number=number)) if number else "",
         "cells": [_cell(run, place) for place, run in enumerate(cells)],
         "strip_width": max(len(cells), _MIN_CELLS) * _STEP,
         "span": _span(row, cells),

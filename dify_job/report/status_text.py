@@ -212,18 +212,24 @@ def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
         terminal.paint(outcome, Colour.RED) if row.last_failed else outcome,
         age_text((status.at - began).total_seconds()) if began is not None else "-",
         padded(strip, RECENT_RUNS, right=True),
-        _next(row, terminal),
+        next_run_text(row, terminal) or "-",
     ]
 
 
-def _next(row: JobStatus, terminal: Terminal) -> str:
+def next_run_text(row: JobStatus, terminal: Terminal) -> str:
+    """Return the next run, or why there is none; empty if it is unknown.
+
+    Args:
+        row: The job.
+        terminal: The terminal.
+    """
     if row.installed is None:
         return translate(msg("not installed"))
     if row.paused:
         return translate(msg("paused"))
     if row.enabled is False:
         return translate(msg("not enabled"))
-    return terminal.time_text(row.next_runs[0]) if row.next_runs else "-"
+    return terminal.time_text(row.next_runs[0]) if row.next_runs else ""
 
 
 def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:

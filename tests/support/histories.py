@@ -22,6 +22,7 @@ JOBS = (
     "crawl",
 )
 NODE = {"title": "Summarise", "type": "llm", "error": "[Errno 111] Connection refused"}
+FAILURE = {"template": 'failed at "{title}" ({type}): {error}', "values": NODE}
 
 
 def record(began: datetime, outcome: str = "succeeded", **more: Any) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def record(began: datetime, outcome: str = "succeeded", **more: Any) -> dict[str
         "workflow_run_id": f"{run_id[:8]}-{run_id[8:12]}-4{run_id[13:16]}-a{run_id[17:20]}-{run_id[20:]}",
         "total_tokens": 2212,
         "failed_node": NODE if outcome == "failed" else None,
+        "message_data": FAILURE if outcome == "failed" else None,
         **more,
     }
 

@@ -11,11 +11,12 @@ from dify_job.exit_codes import Outcome
 from dify_job.messages.command import command
 from dify_job.messages.errors import JobError
 from dify_job.messages.message import msg
+from dify_job.report.job_status import configured_status
 from dify_job.report.page import render_page
 from dify_job.report.past_runs import JobHistory
 from dify_job.report.status import HostStatus
 from tests.support.histories import record
-from tests.support.statuses import NOW, host, job_status, records
+from tests.support.statuses import NOW, host, installed, job_status, records
 
 
 def test_page_without_permission_reports_missing_results() -> None:
@@ -32,6 +33,12 @@ def test_page_without_permission_reports_missing_results() -> None:
     assert "<b>" in alone
     assert ">0<" not in alone, "neither runs nor tokens nor failures are counted"
     assert "no permission" not in render_page(seen, host="h")
+
+
+def test_page_names_why_a_job_has_no_next_run() -> None:
+    paused = job_status("a", [], installed=installed("a", paused=True))
+    page = render_page(replace(host(1), jobs=(paused, configured_status("b", None, NOW))), host="h")
+    assert re.findall(r"Next run</dt><dd[^>]*>([^<]*)</dd>", page) == ["paused", "not installed"]
 
 
 def test_page_is_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
