@@ -63,6 +63,7 @@ class FailureCause(Enum):
     CERTIFICATE_UNTRUSTED = auto()
     CERTIFICATE_EXPIRED = auto()
     CERTIFICATE_NAME = auto()
+    LONG_LOG = auto()
 
 
 class Failure(Message):

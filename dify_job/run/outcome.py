@@ -55,6 +55,10 @@ _HINTS_BY_CAUSE = {
         "check the proxy in HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY to connect directly"
     ),
     FailureCause.PROXY_LOGIN: msg("add user and password to the proxy address in HTTPS_PROXY"),
+    FailureCause.LONG_LOG: msg(
+        "upgrade Dify to 1.5.0 or newer, which can filter its list of runs, or remove --run-id after you "
+        "checked in the app's Logs that the run has not begun"
+    ),
     FailureCause.NO_THREAD: PROCESS_LIMIT_HINT,
     FailureCause.CERTIFICATE_EXPIRED: msg("renew the TLS certificate on the server"),
     FailureCause.CERTIFICATE_NAME: msg("set base_url to a host name that the TLS certificate contains"),

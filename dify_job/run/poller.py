@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..dify import models
 from ..dify.client import CallEvent, ConnectionLost, DifyClient, PendingCall, Reply
 from ..dify.event_queue import EventQueue
-from ..dify.models import ApiError, LogPage, RunNotFound, WorkflowRun
+from ..dify.models import ApiError, Failure, FailureCause, LogPage, RunNotFound, WorkflowRun
 from ..messages.message import msg
 from .call_options import CallOptions
 from .outcome import RunOutcome, unknown
@@ -197,7 +197,8 @@ class RunPoller:
                 self.learn_run_id(found.run_id)
                 continue
             if isinstance(found, RunNotFound) and absent_is_final and self.incomplete:
-                return Unreadable(msg("the list of runs on the server is too long to be searched"))
+                long = msg("the list of runs on the server is too long to be searched")
+                return Unreadable(Failure.of(long, FailureCause.LONG_LOG))
             absent = isinstance(found, RunNotFound) and not absent_is_final and self.empty_log_is_proof
             final = not (absent or isinstance(found, Unreadable)) or self.denied is not None
             if final or not self.searchable:

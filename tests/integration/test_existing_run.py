@@ -187,6 +187,7 @@ def test_log_without_a_filter_is_read_to_its_end(
     assert (done.code, server.count("post")) == (code, posts), done.stderr
     assert numbers == [b"%d" % number for number in range(1, len(numbers) + 1)]
     assert len(numbers) == (10 if code else len(pages))
+    assert ("1.5.0" in (done.result["hint"] or "")) is (code == 69)
 
 
 @pytest.mark.parametrize("version", ["1.11.2", "1.16.1"])
