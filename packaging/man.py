@@ -25,22 +25,40 @@ _FILES = (
         "The system configuration; `config.d/*.toml` in the same directory is merged into it.",
     ),
     ("~/.config/dify-job/config.toml", "The user's configuration; it replaces the system configuration."),
-    ("/etc/dify-job/credentials/", "Keys of system jobs, 0700."),
-    ("/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer", "Units that `install` writes as root."),
-    ("~/.config/systemd/user/", "Units of a user."),
+    ("/etc/dify-job/credentials/", "Keys of system jobs; the directory has mode 0700."),
+    (
+        "/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer",
+        "System units that `install` writes as root.",
+    ),
+    ("~/.config/systemd/user/", "Units that `install` writes for a user."),
     (
         "/etc/cron.d/dify-job-JOB",
-        "On machines without systemd; a user's jobs are a marked block in the user's crontab.",
+        "System jobs under cron. Jobs of a user are marked blocks in the user's crontab.",
     ),
-    ("/var/lib/dify-job/JOB, ~/.local/state/dify-job/JOB", "Lock, last result, history, in-flight record."),
+    (
+        "/var/lib/dify-job/JOB, ~/.local/state/dify-job/JOB",
+        "State of a job: lock, last result, history, in-flight record.",
+    ),
 )
 _ENVIRONMENT = (
-    ("DIFY_API_KEY, DIFY_BASE_URL, DIFY_INPUTS, DIFY_END_USER", "The job `default`, without a config file."),
-    ("DIFY_JOB_CONFIG", "The configuration file, as `--config`."),
-    ("CREDENTIALS_DIRECTORY", "Set by systemd; a key in it overrides every other source."),
-    ("DEBUG_INVOCATION", "1 is `--log-level debug`; set by systemd.exec(5) with RestartMode=debug."),
-    ("NO_COLOR", "No colours."),
-    ("HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE", "As for every program that uses requests."),
+    (
+        (
+            "DIFY_API_KEY, DIFY_BASE_URL, DIFY_INPUTS, DIFY_END_USER, SCHEDULER_INTERVAL_HOURS, "
+            "AUTO_START_SCHEDULER"
+        ),
+        "Settings of the job `default`, if there is no configuration file.",
+    ),
+    ("DIFY_JOB_CONFIG", "The configuration file, if `--config` names none."),
+    (
+        "CREDENTIALS_DIRECTORY",
+        "A directory with the API key, set by systemd. It overrides every other source.",
+    ),
+    ("DEBUG_INVOCATION", "If it is 1, dify-job logs like with `--log-level debug`. See systemd.exec(5)."),
+    ("NO_COLOR", "If it is set, dify-job prints no colours."),
+    (
+        "HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE",
+        "Proxy and certificates, as in every program that uses requests.",
+    ),
 )
 
 
@@ -49,13 +67,18 @@ def dify_job_1() -> str:
     lines = [*_head("dify-job", 1, "run Dify workflows on the system's own scheduler"), ".SH SYNOPSIS"]
     lines += [".B dify-job", ".RI [ options ]", ".I command", ".RI [ arguments ]", ".SH DESCRIPTION"]
     lines += [line for paragraph in _paragraphs(cli) for line in (paragraph, ".PP")]
-    lines += ["The operating system does the scheduling:", ".BR systemctl (1),", ".BR journalctl (1)"]
-    lines += ["and", ".BR crontab (1)", "are the control panel; the commands here help with it."]
+    lines += ["The operating system does the scheduling. Control the jobs with", ".BR systemctl (1),"]
+    lines += [
+        ".BR journalctl (1)",
+        "and",
+        ".BR crontab (1);",
+        "dify-job adds commands where these are not enough.",
+    ]
     lines += [
         ".SH OPTIONS",
-        "Every command takes these, before or after its name.",
+        "Every command takes these options, before or after its name;",
+        r"\-\-version only before it.",
     ]
-    lines += [r"\-\-version stands before it."]
     lines += [line for option in cli.params for line in _option(option)]
     lines += [".SH COMMANDS"]
     context = click.Context(cli, info_name="dify-job")

@@ -211,7 +211,7 @@ def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
     if isinstance(error, click.MissingParameter):  # click lists the choices on lines of their own
         message = " ".join(message.split())
     echo_err(msg("dify-job: {message}", message=message))
-    echo_err(msg("  usage: {command}", command=command(*path.split(), "--help")))
+    echo_err(msg("  {hint}", hint=command(*path.split(), "--help")))
     if error.ctx is not None and error.ctx.info_name == "run":
         # `run` prints a result for every outcome.
         run.print_usage_error(_in_english(args) or message, error.ctx)
