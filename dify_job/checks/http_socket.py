@@ -12,7 +12,7 @@ from ..schedulers import access
 from ..schedulers.http_socket import OWNER, SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..schedulers.model import Scope
 from ..schedulers.reconcile import edited_text
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 

@@ -16,8 +16,7 @@ from ..schedulers import access, systemctl
 from ..state.directories import private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
-from ..system.managed_files import is_missing
-from ..system.user import resolved
+from ..system.paths import is_missing, resolved
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 

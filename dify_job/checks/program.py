@@ -17,7 +17,7 @@ from ..messages.command import command
 from ..messages.message import join, msg
 from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from ..system.user import data_home
 from .context import HostContext
 from .finding import Finding, fail, location_of, ok, warn

@@ -16,7 +16,7 @@ from ..messages.errors import JobError
 from ..messages.message import has_value, join, msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
 from .finding import Finding, fail, location_of, ok, warn

@@ -12,8 +12,7 @@ from ..messages.command import command
 from ..messages.message import msg
 from ..schedulers import access
 from ..schedulers.job_spec import JobSpec
-from ..system.managed_files import is_missing
-from ..system.user import resolved
+from ..system.paths import is_missing, resolved
 from .context import HostContext
 from .finding import Finding, fail, ok
 

@@ -19,7 +19,7 @@ from ..run.state_directory import elsewhere_note
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import InstalledJob
 from ..state.history import RunRecord
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from .jobs import config_or_none
 from .options import Globals, option, pass_globals, since_option
 from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout

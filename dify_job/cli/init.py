@@ -26,7 +26,7 @@ from ..messages.errors import JobError
 from ..messages.message import Message, join, msg, with_setting
 from ..schedulers.detect import chosen_scope
 from ..schedulers.model import Scope
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of, schedule_of_flags, schedule_of_text
 from .options import Globals, key_file_option, option, pass_globals, schedule_options

@@ -23,7 +23,7 @@ from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import InstalledJob
 from ..system import subprocesses
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from .jobs import config_or_none
 from .options import Globals, option, scope_options, since_option
 from .output import echo_data, echo_err, terminal_of_stdout

@@ -16,7 +16,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..report import since
-from ..system.user import absolute
+from ..system.paths import absolute
 from . import completion
 from . import help as help_page
 

@@ -22,9 +22,8 @@ from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
 from ..state.directories import base_of
 from ..system import subprocesses
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing, resolved
 from ..system.transaction import FileTransaction, locked, transaction
-from ..system.user import resolved
 from .options import Globals, key_file_option, option, pass_globals
 from .output import echo, echo_err
 from .prompts import read_api_key

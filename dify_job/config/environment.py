@@ -17,7 +17,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.opened_file import OpenedFile
-from ..system.user import absolute
+from ..system.paths import absolute
 from .model import KeySource, Origin, Secret, Source
 from .permissions import file_error, link_error, unreadable
 from .schema import VARIABLES

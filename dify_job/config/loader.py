@@ -10,7 +10,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg, value_error, with_setting
 from ..system import json_text
-from ..system.user import absolute
+from ..system.paths import absolute
 from .discovery import (
     VALIDATE,
     Document,

@@ -13,7 +13,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..system.opened_file import read_regular
-from ..system.user import resolved
+from ..system.paths import resolved
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _SECRET_MOUNTS = tuple(map(Path, ("/run/secrets", "/var/run/secrets")))

@@ -24,7 +24,7 @@ from ..schedulers.job_spec import job_spec
 from ..schedulers.model import InstalledJob, Scope
 from ..state.history import RunRecord, Summary, summary
 from ..state.reader import due_record, lock_holder, read_in_flight, read_last, read_last_due
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
 from .since import parse_since
 

@@ -18,7 +18,7 @@ from ..state.directories import base_of, directory_of
 from ..state.history import RunRecord, UnitOutcome, read_history
 from ..state.reader import read_abandoned
 from ..state.store import InFlight
-from ..system.managed_files import is_missing
+from ..system.paths import is_missing
 from ..system.unit_result import UnitResult
 
 _UNDATED = datetime.min.replace(tzinfo=UTC)

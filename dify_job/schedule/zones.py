@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ..system.user import resolved
+from ..system.paths import resolved
 
 _LOCALTIME = Path("/etc/localtime")  # systemd and cron use it, independent of TZ in a shell
 _UTC = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT", "Universal"})

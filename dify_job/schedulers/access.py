@@ -19,7 +19,7 @@ from typing import NoReturn
 from ..messages.command import Command, command
 from ..messages.message import msg
 from ..system import subprocesses
-from ..system.user import resolved
+from ..system.paths import resolved
 
 _LINGER = Path("/var/lib/systemd/linger")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))

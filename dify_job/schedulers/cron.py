@@ -20,8 +20,9 @@ from ..schedule import schedule_lines
 from ..state.directories import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, file_status, with_header
+from ..system.paths import resolved
 from ..system.templates import render_file
-from ..system.user import resolved, sudo_prefix
+from ..system.user import sudo_prefix
 from . import access, crontab, systemctl
 from .backend import Backend, InstallOptions
 from .crontab import Block

@@ -11,9 +11,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import schedule_lines
 from ..system.managed_files import fingerprint, with_header
+from ..system.paths import resolved
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
-from ..system.user import resolved
 from .access import in_home
 from .job_spec import JobSpec, check_user_name, failure_unit_name, unit_names
 from .model import RenderedFile, Scope

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..system import user
+from ..system.paths import resolved
 
 SYSTEM_BASE = Path("/var/lib/dify-job")
 _PINNED = "installed"
@@ -124,7 +125,7 @@ def directories_of(job: str, base: Path) -> list[Path]:
     """
     bases = [base] if base == SYSTEM_BASE or os.geteuid() == 0 else [base, *_plain_bases()]
     found = [path for one in bases for path in (one / job, private_of(one) / job)]
-    targets = [user.resolved(path) for path in found if path.is_symlink() and path.is_dir()]
+    targets = [resolved(path) for path in found if path.is_symlink() and path.is_dir()]
     return list(dict.fromkeys([*found, *targets]))
 
 

@@ -6,7 +6,6 @@ foreign and orphaned files, without the configuration and without a running serv
 
 import hashlib
 import re
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -140,18 +139,3 @@ def file_status(path: Path, job: str | None = None) -> FileStatus:
     if read is None or (job is not None and read[0].job != job):
         return FileStatus(FileState.FOREIGN, None, content)
     return FileStatus(FileState.MANAGED if read[1] else FileState.EDITED, read[0], content)
-
-
-def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
-    """Return whether a path does not exist; False if the caller cannot access it.
-
-    Args:
-        path: The path.
-        kind: A test of the file type, such as stat.S_ISDIR.
-    """
-    try:
-        return not kind(path.stat().st_mode)
-    except PermissionError:
-        return False
-    except OSError:
-        return True

@@ -24,19 +24,6 @@ def account_home() -> Path | None:
         return None
 
 
-def absolute(path: Path) -> Path:
-    """Return an absolute path; unchanged if the working directory was removed."""
-    try:
-        return path.absolute()
-    except FileNotFoundError:
-        return path
-
-
-def resolved(path: Path) -> Path:
-    """Return the path without links; a loop of links stays (Path.resolve raises before Python 3.13)."""
-    return Path(os.path.realpath(path))
-
-
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of a user's state."""
     return _directory("XDG_STATE_HOME", ".local/state", environ)
