@@ -36,22 +36,27 @@ def history_lines(runs: Sequence[RunRecord], terminal: Terminal) -> list[str]:
 
     Args:
         runs: The newest first; at least one.
-        terminal: The terminal. If a line is too long for it, run id and message get lines of their own.
+        terminal: The terminal. If a line is too long for it, the message gets lines of its own, and if it is
+            still too long, the run id, too.
     """
     when, *others = map(translate, _HEADS)
     rows = [[f"  {when}", *others], *(_cells(run, terminal) for run in runs)]
     if len({run.job for run in runs}) == 1:
         rows = [[when, *rest] for when, _, *rest in rows]
     numbers = (3, 4) if len(rows[0]) == _WITH_JOB else (2, 3)  # duration and tokens
-    whole = table(rows, right=numbers)
-    if max(map(columns_of, whole)) <= terminal.columns:
-        return whole
     has_job = len(rows[0]) == _WITH_JOB
-    narrow = table_without_long_names([row[:-2] for row in rows], 1, terminal.columns, right=numbers)
-    head, *lines = [[line, *_shifted([name])] if name and has_job else [line] for line, name in narrow]
+    for number in (0, 1, 2):  # cells that get lines of their own
+        cells = [row[: len(row) - number] for row in rows]
+        aligned = table(cells, right=numbers)
+        if max(map(columns_of, aligned)) <= terminal.columns:
+            break
+    narrow = [(line, "") for line in aligned]
+    if has_job:
+        narrow = table_without_long_names(cells, 1, terminal.columns, right=numbers)
+    head, *lines = [[line, *_shifted([name])] if name else [line] for line, name in narrow]
     below = [
-        [line for line in (run_id,) if line != "-"] + indented(message, terminal.columns - _INDENT, 0)
-        for *_, run_id, message in rows[1:]
+        [line for cell in row[len(row) - number :] for line in indented(cell, terminal.columns - _INDENT, 0)]
+        for row in rows[1:]
     ]
     return [
         *head,
@@ -94,6 +99,6 @@ def _cells(run: RunRecord, terminal: Terminal) -> list[str]:
         outcome_cell(run),
         "-" if run.skipped or run.duration is None else duration_text(run.duration),
         "-" if run.tokens is None else f"{run.tokens:,}",
-        one_line(run.run_id or "-"),
+        one_line(run.run_id or ""),
         message,
     ]
