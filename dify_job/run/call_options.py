@@ -20,7 +20,8 @@ class RunLimits(NamedTuple):
     absent: float = 120.0  # for run detail to show an id that the server sent (`celery-store-run`)
     last_event: float = 2.0  # for the stream's own end after that of run detail; the stream decides
     stop_confirmation: float = 10.0  # a complete stop takes less than 20
-    first_ids: float = 5.0  # for the ids of a run that is to be stopped
+    # For the ids of a run that is to be stopped, and for run detail to confirm a failure without a creator.
+    first_ids: float = 5.0
     earlier_run: float = 10.0  # for looking up the run of an earlier process
     turn_polls: tuple[float, float] = (0.5, 10.0)  # the first and the longest, while a run waits for its turn
     retry_pauses: tuple[float, float] = (1.0, 10.0)  # the shortest and the longest before another POST

@@ -2,6 +2,29 @@
 
 One event loop with timers receives the events of four kinds of call: the POST, a joined stream (1.14), polls
 of the server's records, and stop. tests/data/recordings has the behaviour of servers in failures.
+
+The states of a run, in their order; a state ends with an outcome or with another state:
+
+    state      field       polls                it ends
+    answering  `_post`     15 s to 60 s after   with the end in the answer; lost, if the answer ends without
+                           the last event       it; settled, if run detail has the end first
+    settled    `_settled`  as before            with the end in the answer, after 2 s with that in run detail
+    lost       `_lost`     0.5 s to 30 s apart  with the end in run detail or a joined stream; with `unknown`,
+                                                if the poller gives up
+    stopping   `_stop`     1 s apart            with the end that confirms the stop; unconfirmed 10 s after
+                                                the stop request, after 5 s without a task id, at once if none
+                                                can come, or at the second signal
+
+The deadline and the first signal begin the state stopping, while another state continues. `resume` begins
+with the state lost. Not every end is final:
+
+    end                                      it is
+    a final status in the answer             the outcome
+    an `error` event before the run began    the outcome
+    an `error` event after that              `_if_absent`: lost; the outcome, if the server has no such run
+    an end without a status                  `_if_absent`, too
+    a failure without a creator              `_unconfirmed`: lost; a rejection, if no node began and the
+                                             server has no such run after 5 s
 """
 
 import time
@@ -50,23 +73,23 @@ class RunMonitor:
         self._poller = RunPoller(dify, options)
         self._run_id: str | None = None
         self._task_id: str | None = None
-        self._known_running = False
-        self._accepted = False
-        self._call: PendingCall | None = None  # the POST, while its answer can still report the end
+        self._accepted = False  # the server answered the POST with 200, so the run may wait in a queue
+        self._known_running = False  # an event or a record reported it, and the answer was not lost since
+        self._nodes = NodeTracker()
+        # The states and the ends that are not final, as in the docstring of the module
+        self._post: PendingCall | None = None
         self._joined: PendingCall | None = None
+        self._settled: RunOutcome | None = None
+        self._settled_at = float("inf")  # the time at which it is final
+        self._lost = ""
+        self._unconfirmed: WorkflowRun | None = None
+        self._if_absent: ApiError | WorkflowRun | None = None
         self._stop: _Stop | None = None
         self._signals = 0
-        self._nodes = NodeTracker()
-        self._lost = ""  # why the answer of the POST was lost
-        # An `error` event, or an end event without a status.
-        self._reported: ApiError | WorkflowRun | None = None
-        self._doubted: WorkflowRun | None = None  # a failure that run detail has not confirmed
-        self._settled: RunOutcome | None = None  # the outcome in run detail
-        self._settled_at = float("inf")
 
     def follow(self, call: PendingCall) -> RunOutcome:
         """Follow a POST that was just sent, until at most 20 s after the deadline."""
-        self._call = call
+        self._post = call
         return self._loop(None)
 
     def resume(self, run_id: str | None, why: str) -> RunOutcome:
@@ -91,12 +114,12 @@ class RunMonitor:
                 else:
                     outcome = self._on_event(*event)
         finally:
-            for call in (self._call, self._joined, self._poller.call):
+            for call in (self._post, self._joined, self._poller.call):
                 if call is not None:
                     call.close()
         if outcome.next is Next.RETRY and self._stop is not None and self._stop.cancel is not None:
             return cancelled(self._stop.cancel.signum)
-        if outcome.run is None and (self._run_id or self._task_id) and not self._is_rejected:
+        if outcome.run is None and (self._run_id or self._task_id) and not self._looks_rejected:
             run = WorkflowRun(
                 self._run_id,
                 self._task_id,
@@ -107,9 +130,12 @@ class RunMonitor:
         return outcome
 
     @property
-    def _is_rejected(self) -> bool:
-        """Return True if a stream reported `failed` and no other event of the run."""
-        if self._doubted is None or self._nodes.seen:
+    def _looks_rejected(self) -> bool:
+        """Return True if an unconfirmed failure is all that the server reported of the run.
+
+        Rejected inputs look so from 1.15 on; the id of their run leads nowhere, so the result omits it.
+        """
+        if self._unconfirmed is None or self._nodes.seen:
             return False
         return self._task_id is None or self._poller.absent_for >= self._options.limits.first_ids
 
@@ -123,7 +149,7 @@ class RunMonitor:
 
     def _idle_at(self) -> float:
         """Return the time at which a silent stream is given up; infinity for a blocking answer."""
-        call = self._call
+        call = self._post
         if self._stop is not None or call is None:
             return float("inf")
         if not (self._options.streaming and call.tracker.connected):
@@ -135,7 +161,7 @@ class RunMonitor:
             return self._settled
         if self._stop is not None:
             if now >= self._stop.until:
-                return self._leave(self._stop)
+                return self._end_unconfirmed(self._stop)
             if now >= self._stop.again_at and self._task_id is not None:
                 self._stop.send(self._dify, self._task_id, self._options.user)
         elif now >= self._options.deadline:
@@ -151,7 +177,7 @@ class RunMonitor:
     def _on_event(self, call: PendingCall, event: CallEvent | Exception) -> RunOutcome | None:
         if isinstance(event, Exception):
             raise event
-        if call is self._call:
+        if call is self._post:
             return self._on_post(event)
         if call is self._poller.call:
             return self._on_poll(event)
@@ -185,7 +211,7 @@ class RunMonitor:
         self._learn_ids(event.run_id, event.task_id)
         if self._run_id or self._task_id:
             self._known_running = True
-        if self._stop is None and self._doubted is None:  # such a stream may never report the end
+        if self._stop is None and self._unconfirmed is None:  # such a stream may never report the end
             self._poller.on_stream_alive()
         self._observer.event(event)
         if event.run is not None:
@@ -193,7 +219,7 @@ class RunMonitor:
                 return self._on_lost(msg("the stream reported the end of another run"))
             if not event.unconfirmed:
                 return self._conclude(event.run)
-            self._doubted = event.run  # it may be a rejection or no failure at all: ask run detail
+            self._unconfirmed = event.run  # it may be a rejection or no failure at all: ask run detail
             why = msg(
                 "the stream reported a failure ({error}), which Dify's record of the run did not confirm",
                 error=event.run.error or "",
@@ -207,7 +233,7 @@ class RunMonitor:
             )
             if not may_have_begun:
                 return outcome
-            self._reported = error
+            self._if_absent = error
             return self._on_lost(
                 msg("Dify reported an error in the stream: {said}", said=error.message or error.code)
             )
@@ -215,7 +241,7 @@ class RunMonitor:
 
     def _on_reply(self, reply: Reply) -> RunOutcome | None:
         self._poller.learn_version(models.version_of(reply.headers))
-        late = self._call is not None and self._call.tracker.age > self._options.limits.prompt_rejection
+        late = self._post is not None and self._post.tracker.age > self._options.limits.prompt_rejection
         if not 200 <= reply.status < 300:
             error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
             outcome = decide(error, self._options)
@@ -243,25 +269,27 @@ class RunMonitor:
         return None
 
     def _on_absent(self) -> RunOutcome | None:
-        if self._call is not None:
+        """Handle a poll without the run, which proves nothing while the POST is answered."""
+        if self._post is not None:
             return None
-        if self._run_id is not None and self._doubted is not None and self._is_rejected:
-            return rejected_run(self._doubted)
-        if self._run_id is not None and self._reported is not None:
-            return decide(self._reported, self._options)._replace(next=Next.FINAL)
-        return self._poller.give_up(self._lost)
+        if self._run_id is not None and self._unconfirmed is not None and self._looks_rejected:
+            return rejected_run(self._unconfirmed)
+        if self._run_id is not None and self._if_absent is not None:
+            return decide(self._if_absent, self._options)._replace(next=Next.FINAL)
+        return self._poller.outcome_if_given_up(self._lost)
 
     def _on_record(self, run: WorkflowRun) -> RunOutcome | None:
+        """Handle run detail, or a log row, which has no outputs and only leads to run detail."""
         self._known_running = run.under_way
-        if self._run_id is None:  # a log row, which has no outputs
+        if self._run_id is None:
             self._learn_ids(run.run_id, None)
             return None
         if not run.ended and run.status != models.PAUSED:
-            task_may_come = self._joined is not None or (self._call is not None and self._options.streaming)
+            task_may_come = self._joined is not None or (self._post is not None and self._options.streaming)
             if self._stop is not None and self._stop.call is None and not task_may_come:
-                return self._leave(self._stop)
+                return self._end_unconfirmed(self._stop)
             return None
-        if self._call is None:
+        if self._post is None:
             return self._conclude(run)
         if self._settled is None:
             self._settled = self._conclude(run)
@@ -279,16 +307,17 @@ class RunMonitor:
         self._observer.ids(RunIds(self._run_id, self._task_id))
         if self._run_id is not None:
             self._poller.learn_run_id(self._run_id)
-            if self._call is None or self._stop is not None:
+            if self._post is None or self._stop is not None:
                 self._join()
         if self._stop is not None and self._stop.call is None and self._task_id is not None:
             self._stop.send(self._dify, self._task_id, self._options.user)
 
     def _conclude(self, run: WorkflowRun) -> RunOutcome | None:
+        """Return the outcome of a reported end; None if it is no end, so the run counts as lost."""
         if run.under_way:
             return self._on_lost(msg("the server answered that the run is {status}", status=run.status))
-        if run.status is None and self._run_id is not None and self._reported is None:
-            self._reported = run
+        if run.status is None and self._run_id is not None and self._if_absent is None:
+            self._if_absent = run
             return self._on_lost(msg("the server's answer does not contain the run's outcome"))
         run = run.with_ids(self._run_id, self._task_id)
         run = run._replace(failed_node=self._nodes.failed_node(run))
@@ -297,17 +326,18 @@ class RunMonitor:
         return decide(run, self._options)
 
     def _on_lost(self, why: str) -> RunOutcome | None:
-        if self._call is not None:
-            self._call.close()
-        self._call = None
+        """Begin the state lost; return an outcome if run detail had the end, or nothing can find the run."""
+        if self._post is not None:
+            self._post.close()
+        self._post = None
         self._lost = why
         self._known_running = False
         if self._settled is not None:
             return self._settled
-        if (outcome := self._poller.give_up(why)) is not None:
+        if (outcome := self._poller.outcome_if_given_up(why)) is not None:
             return outcome
         self._poller.on_stream_lost(accepted=self._accepted)
-        if not self._is_rejected:
+        if not self._looks_rejected:
             self._join()
         return None
 
@@ -331,20 +361,20 @@ class RunMonitor:
         if self._settled is not None:
             return self._settled
         stop = self._stop = _Stop(cancel, self._options, known_running=self._known_running)
-        if self._call is not None and not self._call.tracker.connected:
-            self._call.close()
-            if not self._call.tracker.connected:  # closed before it was established, so no byte can leave
+        if self._post is not None and not self._post.tracker.connected:
+            self._post.close()
+            if not self._post.tracker.connected:  # closed before it was established, so no byte can leave
                 if cancel is not None:
                     return cancelled(cancel.signum)
                 return decide(
                     NotSent(msg("the server did not accept a connection before the deadline"))
                 )._replace(next=Next.FINAL)
         self._lost = self._poller.search_result(self._lost) if self._lost else self._lost
-        self._poller.await_stop(at_once=self._call is None or self._task_id is None)
+        self._poller.on_stop(at_once=self._post is None or self._task_id is None)
         if self._task_id is not None:
             stop.send(self._dify, self._task_id, self._options.user)
         elif cancel is not None and not self._options.streaming:
-            return self._leave(stop)
+            return self._end_unconfirmed(stop)
         else:
             self._join()
         return None
@@ -354,9 +384,10 @@ class RunMonitor:
         self._signals += 1
         if self._stop is None:
             return self._begin_stop(cancel)
-        return self._leave(self._stop) if self._signals > 1 else None
+        return self._end_unconfirmed(self._stop) if self._signals > 1 else None
 
-    def _leave(self, stop: "_Stop") -> RunOutcome:
+    def _end_unconfirmed(self, stop: "_Stop") -> RunOutcome:
+        """Return the outcome of a stop that nothing confirmed until now."""
         if self._settled is not None:
             return self._settled
         return stop.unconfirmed(
@@ -381,11 +412,11 @@ class _Stop:
         Args:
             cancel: The signal that requested the stop; None for the deadline.
             options: The options of the call.
-            known_running: The run is known to be running.
+            known_running: The run is known to be running when the stop begins.
         """
         self.cancel = cancel
         self._options = options
-        self._known_running = known_running
+        self._was_running = known_running
         self._problem: str = msg("the task ID of the run was not known yet")
         self.accepted = False
         self.call: PendingCall | None = None
@@ -418,8 +449,15 @@ class _Stop:
         return outcome._replace(run=run, unsettled=False)
 
     def unconfirmed(self, *, known_running: bool, lost: str, node: FailedNode | None) -> RunOutcome:
-        """Return the outcome without a confirmation; 124 only if the run was known to be running."""
-        known_running |= self._known_running
+        """Return the outcome without a confirmation.
+
+        Args:
+            known_running: The run is known to be running now. After the deadline, 124 needs this, now or
+                when the stop began; otherwise the outcome is `unknown`.
+            lost: Why the answer of the POST was lost; empty if it was not.
+            node: The running node, if it is known.
+        """
+        known_running |= self._was_running
         if self.call is None and not self._options.streaming:
             how = msg(
                 "the run could not be stopped, because a blocking call has no task ID; the "

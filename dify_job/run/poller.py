@@ -27,7 +27,12 @@ Answer = WorkflowRun | RunNotFound | Unreadable
 
 
 class RunPoller:
-    """A poller with one poll at a time and growing pauses.
+    """A poller with one poll at a time. Its caller reports what happens, which sets the growing pauses.
+
+        event            pauses         next poll         search
+        on_stream_alive  15 s to 60 s   after a pause     as before
+        on_stream_lost   0.5 s to 30 s  now               begins, and can be given up
+        on_stop          1 s            now, or after it  ends, because a stop has its own limits
 
     Attributes:
         poll_at: Monotonic time of the next poll.
@@ -49,10 +54,10 @@ class RunPoller:
         self._dify = dify
         self._options = options
         self._limits = options.limits
-        self._absent_since: float | None = None
-        self._unreadable = ""
+        self._absent_since: float | None = None  # of the latest answers, and of the current run id
+        self._unreadable = ""  # why the last poll was no answer
         self._searching = False
-        self._patient = False
+        self._may_be_queued = False
         self._page = 1
         self.run_id = run_id
         self.incomplete = False
@@ -60,29 +65,6 @@ class RunPoller:
         self.call: PendingCall | None = None
         self.denied: ApiError | None = None
         self.on_stream_alive()
-
-    # How often
-
-    def on_stream_alive(self) -> None:
-        """Postpone the next poll, because the stream sent data."""
-        self._pause, self._longest = self._limits.first_poll, self._limits.longest_poll
-        self.poll_at = time.monotonic() + self._pause
-
-    def on_stream_lost(self, *, accepted: bool) -> None:
-        """Poll now.
-
-        Args:
-            accepted: The server accepted the request, so the run may wait in a queue.
-        """
-        (self._pause, self._longest), self.poll_at = self._limits.recovery_polls, time.monotonic()
-        self._searching = True
-        self._patient = accepted and self.run_may_queue
-
-    def await_stop(self, *, at_once: bool) -> None:
-        """Poll for the end of the run after a stop."""
-        self._pause = self._longest = self._limits.stop_poll
-        self._searching = False
-        self.poll_at = time.monotonic() + (0.0 if at_once else self._pause)
 
     # What is known
 
@@ -121,48 +103,30 @@ class RunPoller:
             self.run_id = run_id
             self._absent_since = None
 
-    def give_up(self, why: str) -> RunOutcome | None:
-        """Return the outcome of a lost run if polls cannot find it; None to continue polling.
+    # How often
+
+    def on_stream_alive(self) -> None:
+        """Postpone the next poll, because the stream sent data."""
+        self._set_pauses(self._limits.first_poll, self._limits.longest_poll, at_once=False)
+
+    def on_stream_lost(self, *, accepted: bool) -> None:
+        """Search for the run.
 
         Args:
-            why: Why the run was lost.
+            accepted: The server accepted the request, so the run may wait in a queue.
         """
-        if self.run_id is None and not self._options.searchable:
-            return unknown(
-                msg(
-                    "{reason}. dify-job cannot find this run in the server's list of runs, because all "
-                    "runs of the job have the same end_user",
-                    reason=why,
-                )
-            )
-        if self._absent_since is None or not self._searching:
-            return None
-        if self.run_id is not None and self.absent_for > self._limits.absent:
-            return unknown(
-                msg("{reason}, and the server has no run {run_id}", reason=why, run_id=self.run_id)
-            )
-        impatient = not self.logs_only_ended_runs and not self._patient
-        if self.run_id is None and impatient and self.absent_for >= self._limits.search:
-            return unknown(self.search_result(why))
-        return None
+        self._set_pauses(*self._limits.recovery_polls, at_once=True)
+        self._searching = True
+        self._may_be_queued = accepted and self.run_may_queue
 
-    def search_result(self, why: str) -> str:
-        """Return why a run was lost, with the result of the search in the log.
+    def on_stop(self, *, at_once: bool) -> None:
+        """Poll for the end of the run after a stop."""
+        self._set_pauses(self._limits.stop_poll, self._limits.stop_poll, at_once=at_once)
+        self._searching = False
 
-        Args:
-            why: Why the run was lost.
-        """
-        if self.run_id is not None or not self._searching:
-            return why
-        if self._unreadable:
-            return msg(
-                "{reason}, and dify-job could not read the list of runs on the server ({why_unread})",
-                reason=why,
-                why_unread=self._unreadable,
-            )
-        if self._absent_since is not None:
-            return msg("{reason}, and the list of runs on the server does not contain this run", reason=why)
-        return why
+    def _set_pauses(self, first: float, longest: float, *, at_once: bool) -> None:
+        self._pause, self._longest = first, longest
+        self.poll_at = time.monotonic() + (0.0 if at_once else first)
 
     # A poll
 
@@ -177,48 +141,6 @@ class RunPoller:
             self.call = self._dify.detail(self.run_id)
         elif self._options.searchable:
             self.call = self._dify.logs(self._options.user, self._page)
-
-    def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer:
-        """Poll until the server reports the run; a log row leads to its run detail.
-
-        Args:
-            events: The queue of answers.
-            until: Monotonic time limit.
-            absent_is_final: The first answer without the run is final. Otherwise, where an empty log is a
-                proof, the run can appear in it until the limit.
-
-        Raises:
-            InterruptedRunError: A signal came.
-        """
-        self.on_stream_lost(accepted=True)
-        while True:
-            found = self._poll_and_wait(events)
-            if isinstance(found, WorkflowRun) and self.run_id is None and found.run_id is not None:
-                self.learn_run_id(found.run_id)
-                continue
-            if isinstance(found, RunNotFound) and absent_is_final and self.incomplete:
-                long = msg("the list of runs on the server is too long to be searched")
-                return Unreadable(Failure.of(long, FailureCause.LONG_LOG))
-            absent = isinstance(found, RunNotFound) and not absent_is_final and self.empty_log_is_proof
-            final = not (absent or isinstance(found, Unreadable)) or self.denied is not None
-            if final or not self.searchable:
-                return found
-            events.pause(min(until, self.poll_at))
-            if time.monotonic() >= until:
-                return found
-
-    def _poll_and_wait(self, events: EventQueue) -> Answer:
-        self.poll()
-        if self.call is None:
-            return Unreadable(
-                msg(
-                    "dify-job cannot find this run in the server's list of runs, because all runs of "
-                    "the job have the same end_user"
-                )
-            )
-        until = min(self._options.deadline, time.monotonic() + self._limits.answer)
-        with contextlib.closing(self.call) as call:
-            return self.on_answer(events.answer_of(call, until))
 
     def on_answer(self, event: CallEvent | None) -> Answer:
         """Return the run of run detail or its log row.
@@ -284,3 +206,92 @@ class RunPoller:
         if self.run_id is None:
             self._absent_since = None  # an unreadable log does not prove absence
         return Unreadable(reason)
+
+    # The search
+
+    def outcome_if_given_up(self, why: str) -> RunOutcome | None:
+        """Return the outcome of a lost run if polls cannot find it; None if they still may.
+
+        Args:
+            why: Why the run was lost.
+        """
+        if self.run_id is None and not self._options.searchable:
+            return unknown(
+                msg(
+                    "{reason}. dify-job cannot find this run in the server's list of runs, because all "
+                    "runs of the job have the same end_user",
+                    reason=why,
+                )
+            )
+        if self._absent_since is None or not self._searching:
+            return None
+        if self.run_id is not None and self.absent_for > self._limits.absent:
+            return unknown(
+                msg("{reason}, and the server has no run {run_id}", reason=why, run_id=self.run_id)
+            )
+        may_appear_later = self.logs_only_ended_runs or self._may_be_queued
+        if self.run_id is None and not may_appear_later and self.absent_for >= self._limits.search:
+            return unknown(self.search_result(why))
+        return None
+
+    def search_result(self, why: str) -> str:
+        """Return why a run was lost, with the result of the search in the log.
+
+        Args:
+            why: Why the run was lost.
+        """
+        if self.run_id is not None or not self._searching:
+            return why
+        if self._unreadable:
+            return msg(
+                "{reason}, and dify-job could not read the list of runs on the server ({why_unread})",
+                reason=why,
+                why_unread=self._unreadable,
+            )
+        if self._absent_since is not None:
+            return msg("{reason}, and the list of runs on the server does not contain this run", reason=why)
+        return why
+
+    # Polls for the run of an earlier process
+
+    def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer:
+        """Poll until the server reports the run; a log row leads to its run detail.
+
+        Args:
+            events: The queue of answers.
+            until: Monotonic time limit.
+            absent_is_final: The first answer without the run is final. Otherwise, where an empty log is a
+                proof, the run can appear in it until the limit.
+
+        Raises:
+            InterruptedRunError: A signal came.
+        """
+        self.on_stream_lost(accepted=True)
+        while True:
+            found = self._poll_and_wait(events)
+            if isinstance(found, WorkflowRun) and self.run_id is None and found.run_id is not None:
+                self.learn_run_id(found.run_id)
+                continue
+            if isinstance(found, RunNotFound) and absent_is_final and self.incomplete:
+                long = msg("the list of runs on the server is too long to be searched")
+                return Unreadable(Failure.of(long, FailureCause.LONG_LOG))
+            absent = isinstance(found, RunNotFound) and not absent_is_final and self.empty_log_is_proof
+            final = not (absent or isinstance(found, Unreadable)) or self.denied is not None
+            if final or not self.searchable:
+                return found
+            events.pause(min(until, self.poll_at))
+            if time.monotonic() >= until:
+                return found
+
+    def _poll_and_wait(self, events: EventQueue) -> Answer:
+        self.poll()
+        if self.call is None:
+            return Unreadable(
+                msg(
+                    "dify-job cannot find this run in the server's list of runs, because all runs of "
+                    "the job have the same end_user"
+                )
+            )
+        until = min(self._options.deadline, time.monotonic() + self._limits.answer)
+        with contextlib.closing(self.call) as call:
+            return self.on_answer(events.answer_of(call, until))
