@@ -231,8 +231,9 @@ def open_log_file(path: Path) -> TextIO:
     # root may write to a directory where others can create a link or a pipe
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(path, flags, 0o640)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(fd)
-        raise OSError(None, msg("it is not a regular file"), str(path))
+        raise OSError(None, msg("it is not a regular file, or has more than one hard link"), str(path))
     writer: Any = NonBlockingWriter(fd)
     return io.TextIOWrapper(writer, "utf-8", "replace", write_through=True)
