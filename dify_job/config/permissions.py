@@ -223,6 +223,8 @@ def _directory_error(directory: Path, user: int | None) -> str | None:
         found = directory.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not stat.S_ISDIR(found.st_mode):
+        return None  # nothing can be stored below a file
     if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return msg("other users can change files in the directory {directory}", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):

@@ -38,22 +38,26 @@ _BROKEN = frozenset(
         errno.ENODEV,
     }
 )
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP})
 _OBSTACLES = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 def file_system_error(error: Exception) -> JobError | None:
-    """Return the error of a file system that does not work, such as a disk, NFS or FUSE; None for others.
+    """Return the error of a path that the caller cannot use, such as one on NFS or FUSE; None for others.
 
     Args:
         error: An error that no caller expected.
     """
-    if not isinstance(error, OSError) or error.errno not in _BROKEN or error.filename is None:
+    if not isinstance(error, OSError) or error.errno not in _BROKEN | _DENIED or error.filename is None:
         return None
     path = os.fsdecode(error.filename)
+    look = Command(("ls", "-ld", path))
     return JobError(
         Outcome.CANNOT_WRITE,
         msg("{path} cannot be used: {reason}", path=path, reason=error.strerror),
-        msg("check the mount of the file system: {command}", command=Command(("df", "-h", path))),
+        msg("check the mount of the file system: {command}", command=Command(("df", "-h", path)))
+        if error.errno in _BROKEN
+        else msg("check the path and its permissions: {command}", command=look),
     )
 
 

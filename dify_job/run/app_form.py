@@ -46,12 +46,14 @@ def store_names(
         parameters: The form; None if it could not be read.
         make: Create the state directory if it is missing.
     """
-    if parameters is None or job.state == "none" or not (make or directory.is_dir()):
+    if parameters is None or job.state == "none":
         return
     names = [field.variable for field in parameters.form]
     data = {"at": time.time(), "app": _app(job, key), "names": names}
-    with contextlib.suppress(OSError), contextlib.closing(JobState(directory)) as state:
-        state.write(_NAME, json.dumps(data) + "\n")
+    with contextlib.suppress(OSError):
+        if make or directory.is_dir():
+            with contextlib.closing(JobState(directory)) as state:
+                state.write(_NAME, json.dumps(data) + "\n")
 
 
 def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:

@@ -127,7 +127,7 @@ def file_status(path: Path, job: str | None = None) -> FileStatus:
             masked = str(path.readlink()) == "/dev/null"
             return FileStatus(FileState.MASKED if masked else FileState.FOREIGN)
         content = read_regular(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return FileStatus(FileState.ABSENT)
     except PermissionError:
         return FileStatus(FileState.UNREADABLE)

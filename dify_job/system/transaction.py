@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError, disk_error_hint, obstacle_hint
+from ..messages.errors import JobError, obstacle_hint
 from ..messages.message import msg
 from .opened_file import read_regular
 from .secure_dir import Directory
 
 _LOCK_WAIT = 10.0
+_RETRY_PAUSE = 0.05
+_MAX_RACES = 40  # attempts to create the directory of the lock, which the end of another command removes
 _held: set[Path] = set()
 
 
@@ -166,7 +168,7 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
                 path=error.filename or place,
                 reason=error.strerror,
             ),
-            disk_error_hint(error, place, otherwise),
+            obstacle_hint(error, place, otherwise),
         ) from None
     except BaseException:
         writer.roll_back()
@@ -239,14 +241,16 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    until = time.monotonic() + _LOCK_WAIT
+    until, races = time.monotonic() + _LOCK_WAIT, 0
     while True:
         try:
             FileTransaction().directory(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, FileExistsError):  # the previous holder has just removed the directory
-            if os.path.lexists(path.parent) and not path.parent.is_dir():
-                raise
+            races += 1
+            if races > _MAX_RACES or (os.path.lexists(path.parent) and not path.parent.is_dir()):
+                raise  # some file systems, such as procfs, have no directories of users
+            time.sleep(_RETRY_PAUSE)
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +265,7 @@ def _lock(path: Path) -> int:
                     msg("another install or uninstall is in progress"),
                     msg("repeat the command when the other install or uninstall has ended"),
                 ) from None
-            time.sleep(0.05)
+            time.sleep(_RETRY_PAUSE)
 
 
 def _is_at(fd: int, path: Path) -> bool:

@@ -78,3 +78,12 @@ def test_path_that_is_no_directory_is_reported_without_waiting(kind: str, tmp_pa
     base.touch() if kind == "file" else base.symlink_to("nowhere")
     with pytest.raises(JobError, match=r"install\.lock cannot be opened"), transaction.locked(base):
         pass
+
+
+def test_file_system_without_new_directories_is_reported(home: Home) -> None:
+    """In procfs, mkdir answers like a directory that was just removed."""
+    env = {"XDG_STATE_HOME": "/proc", "HOME": "/proc"}
+    home.first = "from dify_job.state import directories; directories.SYSTEM_BASE = Path('/proc/dify-job')"
+    done = home("install", "--user", env=env)
+    assert done.code == 73, done.stderr
+    assert "No such file or directory" in done.stderr

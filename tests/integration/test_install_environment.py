@@ -432,6 +432,27 @@ def test_home_on_a_broken_file_system_is_no_internal_error(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("place", ["/dev/null", "closed"])
+@pytest.mark.parametrize("command", ["run", "install --user", "doctor", "status", "uninstall --all --user"])
+def test_home_that_the_caller_cannot_use_is_no_internal_error(command: str, place: str, home: Home) -> None:
+    if place == "closed":
+        home.first = (
+            "import os, pathlib\n"
+            "def stat(path, *, follow_symlinks=True, plain=pathlib.Path.stat):\n"
+            "    if 'closed' in path.parts: raise PermissionError(13, 'Permission denied', str(path))\n"
+            "    return plain(path, follow_symlinks=follow_symlinks)\n"
+            "pathlib.Path.stat = stat"
+        )
+    env = dict.fromkeys(
+        ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), f"/{place}".replace("//", "/")
+    )
+    done = home(*command.split(), env=env | {"DIFY_API_KEY": "app-canary-0123456789"})
+    assert done.code != 70, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "chmod go-w /dev/null" not in done.stderr
+    assert "mv /dev/null" not in done.stderr
+
+
 def test_home_that_is_not_utf8_is_rejected(home: Home) -> None:
     config = home.path / os.fsdecode(b"\xff")
     config.mkdir()
