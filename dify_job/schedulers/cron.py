@@ -354,9 +354,11 @@ def _chown_step(job: str, user: str) -> Step:
 
     def give() -> None:
         make_base(base)
-        if path.is_symlink() and private.is_dir():  # the directory of a dynamic user (systemd.exec(5))
-            restore.callback(path.symlink_to, path.readlink())
-            path.unlink()
+        if private.is_dir() and (path.is_symlink() or not path.exists()):
+            # The directory of a dynamic user (systemd.exec(5)); a killed install may have removed its link.
+            if path.is_symlink():
+                restore.callback(path.symlink_to, path.readlink())
+                path.unlink()
             restore.callback(path.rename, private)
             private.rename(path)
         if not path.exists():

@@ -48,6 +48,15 @@ def test_failed_install_puts_the_state_of_a_dynamic_user_back(base: Path) -> Non
     assert (private / "last-result.json").exists()
 
 
+def test_state_of_a_dynamic_user_is_found_after_a_kill_between_two_steps(base: Path) -> None:
+    private = base.parent / "private/dify-job/daily"
+    private.mkdir(parents=True)
+    (private / "in-flight.json").touch()
+    base.mkdir()  # the link is removed, and the directory is not moved yet
+    execute(Plan(steps=(_chown_step("daily", OWN.pw_name),)), Path("/"))
+    assert (base / "daily/in-flight.json").exists(), "a run in progress may be on record"
+
+
 def test_failed_install_gives_the_state_back_to_its_owner(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
