@@ -163,6 +163,11 @@ class _Adapter(HTTPAdapter):
         pool.ConnectionCls = self._https if pool.scheme == "https" else self._http
         return pool
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # No parameter is used, and requests before 2.34 fails at one without a value.
+        resp.headers["Content-Type"] = resp.headers.get("Content-Type", "").partition(";")[0]
+        return super().build_response(req, resp)
+
 
 class _Auth(AuthBase):
     """Authentication with the key, or none.
@@ -256,18 +261,23 @@ def send(
         headers: Extra request headers.
     """
     connect, read = timeout
-    return session.request(
-        method,
-        url,
-        data=data,
-        headers=headers,
-        timeout=(min(connect, _MAX_CONNECT), read),
-        # Per request, because REQUESTS_CA_BUNDLE overrides the session's; None: the default certificates.
-        verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
-        proxies={"no_proxy": "*"} if bypasses_proxy(url) else {},
-        allow_redirects=False,
-        stream=True,
-    )
+    try:
+        return session.request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            timeout=(min(connect, _MAX_CONNECT), read),
+            # Per request, because REQUESTS_CA_BUNDLE overrides the session's; None: the default certificates.
+            verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
+            proxies={"no_proxy": "*"} if bypasses_proxy(url) else {},
+            allow_redirects=False,
+            stream=True,
+        )
+    except (*ERRORS, UnreadableFileError, MemoryError):
+        raise
+    except Exception as error:  # a fault of a library at an answer must not become an internal error
+        raise http.client.HTTPException(type(error).__name__) from error
 
 
 def check_encoding(response: requests.Response) -> None:

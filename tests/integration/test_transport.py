@@ -88,6 +88,27 @@ def test_refused_connection_and_unresolvable_name_are_not_sent() -> None:
         assert words in message.reason
 
 
+def test_response_at_which_requests_fails_is_a_lost_connection(
+    respond_with: RespondWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_headers: object) -> None:
+        raise AttributeError("'bool' object has no attribute 'strip'")
+
+    monkeypatch.setattr("requests.adapters.get_encoding_from_headers", fail)
+    [message] = messages(respond_with(FINISHED).base_url)
+    assert isinstance(message, ConnectionLost)
+    assert message == ConnectionLost(sent=True, reason="the server's response is not valid HTTP")
+
+
+@pytest.mark.parametrize("kind", [b"text/event-stream; charset", b"text/event-stream; charset=; =;", b";"])
+def test_malformed_content_type_is_accepted(
+    dify_job: Command, respond_with: RespondWith, kind: bytes
+) -> None:
+    server = respond_with(FINISHED.replace(b"text/event-stream", kind))
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
+    assert ran.code == 0, ran.stdout
+
+
 def test_reset_after_the_request_counts_as_sent(respond_with: RespondWith) -> None:
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
