@@ -159,7 +159,14 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
     elif not stat.S_ISREG(found.st_mode):
         return command("ls", "-l", str(path))
     strange = found.st_uid not in (0, me, user)
-    if strange and _is_in_home_of_other(path, found.st_uid):
+    if strange and _is_in_home_of_other(resolved(path), found.st_uid):
+        if me == 0 and given.is_symlink():
+            return msg(
+                "replace the link {path}, which leads to a file of another user, with a copy of the file: "
+                "{command}",
+                path=given,
+                command=command("cp", "--remove-destination", str(resolved(given)), str(given)),
+            )
         place = Path("~/.config/dify-job").expanduser() if me else Path("/etc/dify-job")
         copy = str(_unused((place / "credentials" if is_secret else place) / given.name))
         words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]

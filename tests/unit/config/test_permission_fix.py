@@ -92,3 +92,16 @@ def test_copy_replaces_no_file(
     key = home / "k.key"
     key.write_text("app-x")
     assert f"install -D -m 600 {key} {directory}/{copy}" in permission_fix(key, private=True)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_link_of_root_into_another_home_is_replaced_with_a_copy(
+    private: bool, home: Path, tmp_path: Path
+) -> None:
+    file, link = home / "k", tmp_path / "daily.key"
+    file.write_text("app-x")
+    file.chmod(0o600)
+    link.symlink_to(file)
+    fix = permission_fix(link, private=private)
+    assert f"cp --remove-destination {file} {link}" in fix
+    assert "chown" not in fix
