@@ -11,7 +11,7 @@ from ..messages.command import commands_in
 from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..messages.sanitize import one_line
-from ..report.text import Colour, hanging
+from ..report.text import Colour, hanging, wrapped
 from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo, echo_data, echo_json, reader, terminal_of_stdout
 
@@ -65,7 +65,8 @@ def _print(found: Sequence[tuple[str, Sequence[Finding]]]) -> None:
         echo(msg("{job}: {passed} of {total} checks passed", job=name, passed=passed, total=len(checks)))
         _print_checks([check for check in problems if len(jobs_of[check]) == 1])
     for jobs in dict.fromkeys(tuple(jobs) for jobs in jobs_of.values() if len(jobs) > 1):
-        echo(msg("all jobs:") if len(jobs) == len(found) else msg("{jobs}:", jobs=join(", ", jobs)))
+        heading = msg("all jobs:") if len(jobs) == len(found) else msg("{jobs}:", jobs=join(", ", jobs))
+        echo_data("\n".join(wrapped(translate(heading), terminal_of_stdout().columns)))
         _print_checks([check for check, others in jobs_of.items() if tuple(others) == jobs])
 
 

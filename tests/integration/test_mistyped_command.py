@@ -55,3 +55,5 @@ def test_unknown_job_is_not_suggested_for_install(dify_job: Command) -> None:
 def test_missing_option_is_named_with_its_choices_on_one_line(dify_job: Command) -> None:
     first, *_ = dify_job("render", "daily").stderr.splitlines()
     assert first.endswith("'--target'. Choose from: systemd, cron, kubernetes")
+    first, *_ = dify_job("render", "daily", env={"LC_ALL": "zh_CN.UTF-8"}).stderr.splitlines()
+    assert first.endswith("'--target'. 可选： systemd, cron, kubernetes")
