@@ -16,6 +16,7 @@ from ..messages.errors import JobError
 from ..messages.message import has_value, join, msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
+from ..schedulers.cron import UserCrontab
 from ..system.paths import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
@@ -88,10 +89,23 @@ def store_key_command(context: HostContext, error: JobError) -> str | None:
 
 
 def check_run_as(context: HostContext) -> Finding | None:
-    """Check that the user that the job runs as exists."""
+    """Check that the user that the job runs as exists, and that the scheduler can start it as that user."""
+    run_as = context.job.run_as
+    if context.system and isinstance(context.scheduler, UserCrontab) and run_as not in (None, "root"):
+        return fail(
+            msg(
+                "root's crontab starts all jobs as root, so it cannot start the job as {run_as}",
+                run_as=run_as,
+            ),
+            msg(
+                "remove run_as in {place}; or log in as {run_as}, and install the job from there: {command}",
+                place=location_of(context.job, "run_as"),
+                run_as=run_as,
+                command=command("dify-job", "install", context.job.name),
+            ),
+        )
     if context.account is not None:
         return None
-    run_as = context.job.run_as
     return fail(
         msg("run_as is {run_as}, but this machine has no such user", run_as=run_as),
         msg(

@@ -23,6 +23,7 @@ from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
 from . import access
 from .backend import Backend, InstallOptions
+from .cron import UserCrontab
 from .detect import find_jobs, unit_config_path, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
@@ -294,7 +295,11 @@ def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> 
     for scope in Scope if places else ():
         same_scope = scope is scheduler.scope
         others = (
-            other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
+            other
+            for other in visible("auto", scope.value)
+            # root has one crontab for both scopes if there is no /etc/cron.d
+            if not isinstance(other, UserCrontab) or not isinstance(scheduler, UserCrontab)
+            if not same_scope or other.name != scheduler.name
         )
         found, scheduler_error = find_jobs(tuple(others), tuple(places))
         # Without an answer, an installed job may be hidden. Missing permission (denied) is no error here.

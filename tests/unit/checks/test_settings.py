@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from dify_job.checks import settings
+from dify_job.checks.context import HostContext
 from dify_job.checks.finding import Severity
-from dify_job.config.model import Notify, ScheduleConfig
-from tests.support.host_contexts import context_of, installed_context_of, make_job
+from dify_job.config.model import Config, Notify, ScheduleConfig
+from dify_job.schedulers.cron import Cron, CronFiles, UserCrontab
+from dify_job.schedulers.model import Scope
+from tests.support.host_contexts import NOW, context_of, installed_context_of, make_job
 
 
 def test_notifications_need_apprise_in_the_interpreter_of_the_job(tmp_path: Path) -> None:
@@ -40,3 +43,22 @@ def test_missing_zone_data_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "Asia/Shanghai").touch()
     assert settings.check_zone(context_of(zoned)).severity is Severity.OK
     assert settings.check_zone(context_of(make_job())).severity is Severity.OK
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "run_as", "accepted"),
+    [
+        (UserCrontab(Scope.SYSTEM), None, True),
+        (UserCrontab(Scope.SYSTEM), "root", True),
+        (UserCrontab(Scope.SYSTEM), "nobody", False),
+        (CronFiles(), "nobody", True),
+    ],
+)
+def test_crontab_of_root_starts_no_job_as_another_user(
+    scheduler: Cron, run_as: str | None, accepted: bool
+) -> None:
+    config = Config(path=None, files=(), jobs={})
+    context = HostContext(job=make_job(run_as=run_as), config=config, scheduler=scheduler, now=NOW)
+    problem = settings.check_run_as(context)
+    assert (problem is None) is accepted
+    assert problem is None or "cannot start the job as nobody" in problem.message

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
+from dify_job.schedulers import installation
 from dify_job.schedulers.backend import InstallOptions
-from dify_job.schedulers.cron import CronFiles, _chown_step
+from dify_job.schedulers.cron import CronFiles, UserCrontab, _chown_step
+from dify_job.schedulers.model import Scope
 from dify_job.schedulers.reconcile import Plan, StateChange, Step, execute
 from tests.support.job_specs import job_spec
+from tests.support.statuses import installed
 
 OWN = pwd.getpwuid(os.geteuid())
 
@@ -118,3 +121,15 @@ def test_state_on_another_disk_is_given_to_the_user_of_the_job(
     _chown_step("daily", OWN.pw_name).do()
     assert given == [str(tmp_path / "disk/daily")]
     assert (base / "daily").is_symlink()
+
+
+def test_crontab_of_root_is_one_installation_for_both_scopes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /etc/cron.d, as under busybox; otherwise no job could be installed again."""
+    spec = job_spec()
+    there = installed(spec.job, scope=Scope.SYSTEM, files={}, source=str(spec.config_path))
+    monkeypatch.setattr(installation, "visible", lambda _, scope: (UserCrontab(Scope(scope)),))
+    monkeypatch.setattr(
+        installation, "find_jobs", lambda backends, _: ([(one, there) for one in backends], None)
+    )
+    assert list(installation._other_installation_errors(UserCrontab(Scope.SYSTEM), [spec])) == []
+    assert list(installation._other_installation_errors(CronFiles(), [spec])) != []
