@@ -268,7 +268,9 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
     """
     job = row.job
     root = row.installed is not None and row.installed.scope is Scope.SYSTEM
-    if row.last_failed:
+    if row.last is not None and row.last_failed:
+        if isinstance(row.last.hint_text, Command):
+            yield row.last.hint_text
         yield command("dify-job", "logs", job, needs_root=root)
     elif row.failures:
         yield command("dify-job", "history", job, "--failed", "--since", "yesterday", needs_root=root)
@@ -303,7 +305,7 @@ def progress_text(row: JobStatus, now: datetime) -> str:
 
 def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
     yield failure_text(last.message_text or last.outcome, last.failed_node)
-    if last.hint_text:
+    if last.hint_text and not isinstance(last.hint_text, Command):
         yield last.hint_text
     if row.past is None or row.past.failures_in_a_row < 2:
         return

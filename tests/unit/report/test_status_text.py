@@ -98,6 +98,13 @@ def test_job_with_an_unreadable_history_is_unknown() -> None:
     assert replace(unknown, last=failed).health is Health.FAILING
 
 
+def test_hint_that_is_a_command_is_shown_as_a_command() -> None:
+    argv = ["chmod", "600", "/k" * 60]
+    row = job_status("a", [record(NOW, "cannot-write", hint=" ".join(argv), hint_data={"argv": argv})])
+    lines = status_lines(HostStatus(at=NOW, jobs=(row,)), Terminal(colours=True), Reader())
+    assert lines[-2:] == [f"    \x1b[1m{' '.join(argv)}\x1b[0m", "    \x1b[1mdify-job logs a\x1b[0m"]
+
+
 def test_screen_that_is_too_small_shows_every_job_and_the_reasons_of_the_worst() -> None:
     jobs = [job_status(f"job-{number}", past("failed", "failed")) for number in range(8)]
     seen, reader = HostStatus(at=NOW, jobs=tuple(jobs)), Reader()
