@@ -117,6 +117,17 @@ def test_fault_of_the_interface_has_a_fix(
     assert fix.removeprefix("sudo ") in str(found.fix)
 
 
+@pytest.mark.parametrize(("uid", "severity"), [(0, Severity.FAIL), (1000, Severity.OK)])
+def test_interpreter_that_the_caller_cannot_see_is_no_fault_of_a_system_interface(
+    check: Check, monkeypatch: pytest.MonkeyPatch, uid: int, severity: Severity
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    found = check(HEALTHY)
+    assert found is not None
+    assert found.severity is severity
+
+
 def test_missing_or_bad_token_refuses_everybody(check: Check, tmp_path: Path) -> None:
     token = tmp_path / "token"
     status = replace(HEALTHY, config=replace(CONFIG, token_file=token))
