@@ -165,7 +165,8 @@ class ApiError(NamedTuple):
         url: The requested address, if it helps.
         version: The version of the server, if it is known.
         in_stream: The error was an event, or an answer with status 200.
-        passed_on: A proxy may have forwarded the request to Dify and lost the answer.
+        passed_on: A proxy may have forwarded the request to Dify and lost the answer. Dify's own rejections
+            are believed all the same.
     """
 
     status: int

@@ -245,7 +245,7 @@ class RunMonitor:
         if not 200 <= reply.status < 300:
             error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
             outcome = decide(error, self._options)
-            if late and outcome.next is Next.RETRY:
+            if late and outcome.next is Next.RETRY:  # a proxy may have waited for Dify's answer
                 outcome = decide(error._replace(passed_on=True), self._options)
             return self._on_lost(outcome.why) if outcome.next is Next.SEARCH else outcome
         match models.read_answer(reply.body):

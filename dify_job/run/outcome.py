@@ -67,6 +67,11 @@ _HINTS_BY_CAUSE = {
         "signed the server's certificate"
     ),
 }
+_WRONG_INPUTS = (
+    Outcome.REJECTED,
+    lambda said: msg("Dify rejected the inputs: {said}", said=said),
+    msg("compare the job's inputs with the input fields of the app's Start node in Dify"),
+)
 _NO_MODEL = (
     Outcome.CONFIG,
     lambda said: msg("the model of the app cannot be used: {said}", said=said),
@@ -77,8 +82,12 @@ _NO_QUOTA = (
     lambda said: msg("the quota of the Dify plan is used up: {said}", said=said),
     msg("wait until Dify renews the plan's quota, or upgrade the plan"),
 )
-# Dify's error codes with outcome, message and hint.
-_OUTCOMES_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
+_Row = tuple[Outcome, Callable[[str], str], str | None]
+# Dify's error codes with outcome, message and hint, for HTTP answers and `error` events; none is retried.
+_OUTCOMES_BY_CODE: dict[str, _Row] = {
+    "invalid_param": _WRONG_INPUTS,
+    "bad_request": _WRONG_INPUTS,
+    "file_too_large": _WRONG_INPUTS,
     "unauthorized": (
         Outcome.DENIED,
         lambda said: msg("Dify does not accept the API key: {said}", said=said),
@@ -128,10 +137,10 @@ _DEFAULTS = CallOptions()
 
 
 class Next(Enum):
-    """The next step after an outcome.
+    """The next step after the end of a call.
 
     FINAL: none. RETRY: the server provably started nothing, so the POST may be repeated. SEARCH: the answer
-    was lost and a run may exist; search for it before using this outcome.
+    was lost and a run may exist, so the run monitor searches for it; only `decide` returns it.
     """
 
     FINAL = auto()
@@ -188,6 +197,9 @@ class NotSent(NamedTuple):
 def decide(end: NotSent | ApiError | WorkflowRun, options: CallOptions = _DEFAULTS) -> RunOutcome:
     """Return the outcome of a call, before any search for a run.
 
+    An API error is decided by its code and message, which HTTP answers and `error` events share. If they do
+    not decide, an event reports a failure before the start, and the HTTP status decides for an answer.
+
     Args:
         end: The end of the call.
         options: The options of the call.
@@ -224,7 +236,7 @@ def _cause_of(reason: str) -> FailureCause:
 
 
 def unknown(why: str) -> RunOutcome:
-    """Return the outcome `unknown` of a submitted run.
+    """Return the final outcome `unknown` of a submitted run that could not be found.
 
     Args:
         why: Why the answer was lost.
@@ -236,10 +248,12 @@ def unknown(why: str) -> RunOutcome:
             "check the app's Logs in Dify before you start the job again, because the "
             "run may have ended, or may still start"
         ),
-        next=Next.SEARCH,
-        why=why,
         unsettled=True,
     )
+
+
+def _lost(why: str) -> RunOutcome:
+    return unknown(why)._replace(next=Next.SEARCH, why=why)
 
 
 def cancelled(signum: int) -> RunOutcome:
@@ -358,15 +372,11 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
         return _invalid_in_stream(error, said)
     if not error.code and error.from_dify and re.search(_ABOUT_INPUTS, error.message):
         return _rejected(said)
-    return _of_code(error.code, said)
+    return _of_row(_OUTCOMES_BY_CODE[error.code], said) if error.code in _OUTCOMES_BY_CODE else None
 
 
-def _of_code(code: str, said: str) -> RunOutcome | None:
-    if code in ("invalid_param", "bad_request", "file_too_large"):
-        return _rejected(said)
-    if code not in _OUTCOMES_BY_CODE:
-        return None
-    outcome, message, hint = _OUTCOMES_BY_CODE[code]
+def _of_row(row: _Row, said: str) -> RunOutcome:
+    outcome, message, hint = row
     return RunOutcome(outcome, message(said), hint)
 
 
@@ -407,11 +417,12 @@ def _of_error_event(error: ApiError) -> RunOutcome:
 
 def _of_http_status(error: ApiError) -> RunOutcome:
     status = error.status
-    said = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
+    http = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
     who = "Dify" if error.from_dify else msg("a proxy or another server")
-    answered = msg("{who} answered {said}", who=who, said=said)
+    answered = msg("{who} answered {said}", who=who, said=http)
+    # Dify's own rejection is believed, even a late one; but a 503 with a code can come from a gateway, too.
     if error.passed_on and (status == 503 or not error.from_dify):
-        return unknown(answered)
+        return _lost(answered)
     match status:
         case 429:
             hint = msg("schedule the job at another time, or less often")
@@ -425,7 +436,7 @@ def _of_http_status(error: ApiError) -> RunOutcome:
             return _denied(error)
         case 413 if not error.from_dify:
             text = msg(
-                "a proxy in front of Dify rejected the request, because it is too large: {said}", said=said
+                "a proxy in front of Dify rejected the request, because it is too large: {said}", said=http
             )
             hint = msg(
                 "send smaller inputs, or raise the limit of the proxy (nginx: "
@@ -433,11 +444,11 @@ def _of_http_status(error: ApiError) -> RunOutcome:
             )
             return RunOutcome(Outcome.REJECTED, text, hint)
         case 413 | 422 | 400 if error.from_dify:
-            return _rejected(said)
+            return _rejected(http)
         # 511 comes from a captive portal (RFC 6585); after an unexpected 1xx, the answer itself is lost.
         case _ if status < 200 or (status >= 500 and status != 511):
-            return unknown(answered)
-    return _not_dify(error, said)
+            return _lost(answered)
+    return _not_dify(error, http)
 
 
 def _denied(error: ApiError) -> RunOutcome:
@@ -470,14 +481,14 @@ def _denied(error: ApiError) -> RunOutcome:
     return RunOutcome(Outcome.DENIED, *found)
 
 
-def _not_dify(error: ApiError, said: str) -> RunOutcome:
+def _not_dify(error: ApiError, http: str) -> RunOutcome:
     if error.status in (301, 302, 303, 307, 308):
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(
                 "the server redirects the request ({said}). dify-job does not follow "
                 "redirects, because another server could then get the API key",
-                said=said,
+                said=http,
             ),
             msg(
                 "set base_url to the address that the server redirects to, often https:// instead of "
@@ -486,14 +497,13 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
         )
     asked = msg(" to {url}", url=error.url) if error.url else ""
     if error.from_dify:
-        text = msg("Dify answered {said}{asked}", said=said, asked=asked)
+        text = msg("Dify answered {said}{asked}", said=http, asked=asked)
         return RunOutcome(
             Outcome.PROTOCOL, text, msg("check base_url: it must end with /v1, and contain /v1 only once")
         )
-    text = msg("the answer{asked} ({said}) does not come from Dify", asked=asked, said=said)
+    text = msg("the answer{asked} ({said}) does not come from Dify", asked=asked, said=http)
     return RunOutcome(Outcome.PROTOCOL, text, NOT_DIFY[1])
 
 
 def _rejected(said: str) -> RunOutcome:
-    hint = msg("compare the job's inputs with the input fields of the app's Start node in Dify")
-    return RunOutcome(Outcome.REJECTED, msg("Dify rejected the inputs: {said}", said=said), hint)
+    return _of_row(_WRONG_INPUTS, said)
