@@ -185,7 +185,7 @@ class HttpSocket:
             files=self.render(config) if config is not None else (),
             trigger=SOCKET,
             activation=Activation.ENABLED,
-            before_start=Step("wait for the address", lambda: self._wait_until_free(config.listen))
+            before_change=Step("wait for the address", lambda: self._wait_until_free(config.listen))
             if config is not None
             else None,
         )

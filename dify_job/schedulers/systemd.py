@@ -68,15 +68,16 @@ class Systemd(Backend):
         """
         activation = {True: Activation.ENABLED, False: Activation.UNCHANGED, None: Activation.NEW}
         desired = [
-            replace(
-                self._absent(spec.job),
-                files=self.render(spec),
+            self._desired(
+                spec.job,
+                self.render(spec),
                 activation=activation[options.start],
                 catch_up=spec.schedule.catch_up,
             )
             for spec in specs
         ]
-        desired += [*map(self._absent, remove), *([http] if http is not None else [])]
+        desired += [self._desired(job, ()) for job in remove]
+        desired += [http] if http is not None else []
         plan = self.plan(desired, overwrite_edits=options.overwrite_edits)
         errors = (*(self._manager_errors() if specs else ()), *plan.errors)
         changed = {one.path for one in plan.changed_files()}
@@ -98,9 +99,7 @@ class Systemd(Backend):
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that disables or enables timers, now and at boot; a run in progress continues."""
         activation = Activation.DISABLED if paused else Activation.ENABLED
-        plan = self.plan(
-            [replace(self._absent(job), files=None, activation=activation, catch_up=True) for job in jobs]
-        )
+        plan = self.plan([self._desired(job, None, activation=activation, catch_up=True) for job in jobs])
         return replace(plan, errors=(*self._manager_errors(), *plan.errors))
 
     def plan(self, desired: Sequence[DesiredUnits], *, overwrite_edits: bool = False) -> Plan:
@@ -112,10 +111,26 @@ class Systemd(Backend):
         """
         return unit_plan.plan_units(desired, self._observe(desired), overwrite_edits=overwrite_edits)
 
-    def _absent(self, job: str) -> DesiredUnits:
-        service, timer = unit_names(job)
-        all_paths = tuple(self.paths.units / name for name in (service, timer, failure_unit_name(job)))
-        return DesiredUnits(name=job, all_paths=all_paths, files=(), trigger=timer)
+    def _desired(
+        self,
+        job: str,
+        files: tuple[RenderedFile, ...] | None,
+        *,
+        activation: Activation = Activation.NEW,
+        catch_up: bool = False,
+    ) -> DesiredUnits:
+        service, timer, failure = (
+            self.paths.units / name for name in (*unit_names(job), failure_unit_name(job))
+        )
+        return DesiredUnits(
+            name=job,
+            all_paths=(service, timer, failure),
+            optional_paths=frozenset({failure}),
+            files=files,
+            trigger=timer.name,
+            activation=activation,
+            catch_up=catch_up,
+        )
 
     def _observe(self, desired: Sequence[DesiredUnits]) -> ObservedUnits:
         files = {path: file_status(path, one.name) for one in desired for path in one.all_paths}
@@ -126,7 +141,7 @@ class Systemd(Backend):
         shown = self.manager.properties_of(names) if running else {}
         elsewhere = {name: Path(unit["FragmentPath"]) for name, unit in shown.items() if unit["FragmentPath"]}
         drop_ins = (
-            path.with_name(f"{path.name}.d") for one in desired if one.files == () for path in one.all_paths
+            path.with_name(f"{path.name}.d") for one in desired if one.removed for path in one.all_paths
         )
         triggers = (path for one in desired for path in one.all_paths if path.name == one.trigger)
         return ObservedUnits(

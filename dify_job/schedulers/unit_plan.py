@@ -1,8 +1,19 @@
 """The plan for systemd units: the differences in files and activations, and the order of changes. Pure.
 
-The order never starts a run, as measurements showed: a timer is stopped before its file changes, the manager
-reloads once, the stamp of a Persistent= timer is set to now, and the timer is started, never restarted
-(systemd#31231, #14899, #16186).
+The order never starts a run, as measurements showed (systemd#31231, #14899, #16186). Steps without work are
+left out:
+
+    record what is pending  the next install completes it, if this one is killed
+    disable, stop           triggers; an active one also stops while its file changes
+    stop                    services of removed jobs, after the triggers that could start them
+    before_change           of `DesiredUnits`, for example a wait for a free port
+    remove traces           links, stamps, and empty directories of drop-ins
+    change files            after all that, because the files show an interrupted uninstall
+    enable                  without a reload of its own
+    daemon-reload           once
+    start                   never restart; the stamp of a Persistent= timer is set to now, so it missed no run
+    reset-failed            the manager unloads removed units
+    record what is pending  nothing more of these triggers
 """
 
 import contextlib
@@ -27,7 +38,10 @@ from .systemctl import Manager
 
 
 class Activation(StrEnum):
-    """The desired activation of a trigger, which is a timer or socket."""
+    """The desired activation of a trigger, a timer or socket: both now and at boot.
+
+    An interrupted install did not see to a new trigger, so it counts as new.
+    """
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -42,11 +56,12 @@ class DesiredUnits:
     Attributes:
         name: The name of the job, or "http", as in the headers of the files.
         all_paths: Every possible path of its units, in the order of removal.
+        optional_paths: Those that the administrator can mask without stopping the others.
         files: The desired files; empty to remove all units; None to leave the files unchanged.
         trigger: The name of the unit that starts the others.
         activation: The desired activation of the trigger.
         catch_up: The trigger is a Persistent= timer.
-        before_start: The action before the files change, for example a check for a free port.
+        before_change: The step before the files change, for example a wait for a free port.
     """
 
     name: str
@@ -55,7 +70,13 @@ class DesiredUnits:
     trigger: str
     activation: Activation = Activation.NEW
     catch_up: bool = False
-    before_start: Step | None = None
+    before_change: Step | None = None
+    optional_paths: frozenset[Path] = frozenset()
+
+    @property
+    def removed(self) -> bool:
+        """True to remove all units."""
+        return self.files == ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,29 +170,31 @@ class ObservedUnits:
 
 @dataclass(slots=True)
 class _Work:
-    """The work for all units, by names.
+    """The work for all units, by names, in the order of the steps.
 
     Attributes:
-        unread: Changed units that the manager has not reloaded.
+        to_complete: Triggers to enable and start, for the record; the link may exist already.
         interrupt: Active triggers that are stopped while their files change (systemd#14899).
+        traces: Links, stamps, and empty directories of drop-ins.
+        unread: Units that changed on disk before this install.
         catch_up: Persistent= timers.
-        wanted: Triggers to enable, even if the link exists.
+        removed: Units to unload.
     """
 
-    files: list[FileChange] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
+    errors: list[JobError] = field(default_factory=list)
+    to_complete: list[str] = field(default_factory=list)
     disable: list[str] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
-    stop_services: list[str] = field(default_factory=list)
     interrupt: list[str] = field(default_factory=list)
+    stop_services: list[str] = field(default_factory=list)
+    before_change: list[Step] = field(default_factory=list)
+    traces: list[Path] = field(default_factory=list)
+    files: list[FileChange] = field(default_factory=list)
     enable: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     start: list[str] = field(default_factory=list)
     catch_up: list[str] = field(default_factory=list)
-    traces: list[Path] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    checks: list[Step] = field(default_factory=list)
-    errors: list[JobError] = field(default_factory=list)
-    wanted: list[str] = field(default_factory=list)
 
 
 def plan_units(
@@ -190,7 +213,7 @@ def plan_units(
     work = _Work()
     results = tuple(
         _remove(desired_units, observed, work)
-        if desired_units.files == ()
+        if desired_units.removed
         else _compare(desired_units, observed, work, overwrite_edits=overwrite_edits)
         for desired_units in desired
     )
@@ -208,9 +231,9 @@ def _ordered(work: _Work, observed: ObservedUnits, desired: Sequence[DesiredUnit
     before = observed.pending.without(
         desired_units.trigger
         for desired_units in desired
-        if desired_units.files == () or desired_units.activation is Activation.DISABLED
+        if desired_units.removed or desired_units.activation is Activation.DISABLED
     )
-    pending = Pending(before.enable.union(work.wanted), before.start.union(work.start))
+    pending = Pending(before.enable.union(work.to_complete), before.start.union(work.start))
     settled = pending.without(desired_units.trigger for desired_units in desired)
     stopped = [*work.stop, *work.interrupt]
     new = [name for name in work.start if name not in work.interrupt]
@@ -228,7 +251,7 @@ def _ordered(work: _Work, observed: ObservedUnits, desired: Sequence[DesiredUnit
             ),
         ),
         (work.stop_services, _systemctl(manager, "stop", work.stop_services)),
-        *((True, check) for check in work.checks),
+        *((True, step) for step in work.before_change),
         (work.traces, _remove_paths(work.traces)),
         (work.files, change_files(work.files, manager)),
         (work.enable, _systemctl(manager, "enable", work.enable, "disable", "--no-reload")),
@@ -323,14 +346,11 @@ def _compare(
     desired_units: DesiredUnits, observed: ObservedUnits, work: _Work, *, overwrite_edits: bool
 ) -> InstallResult:
     paths = tuple(file.path for file in desired_units.files or ())
-    # The job works even if the administrator masked the failure unit.
-    optional = {path for path in paths[2:] if observed.file_status(path).state is FileState.MASKED}
-    files = [file for file in desired_units.files or () if file.path not in optional]
-    masked = [
-        path.name
-        for path in desired_units.all_paths[:2]
-        if path not in optional and observed.file_status(path).state is FileState.MASKED
+    all_masked = [
+        path for path in desired_units.all_paths if observed.file_status(path).state is FileState.MASKED
     ]
+    files = [file for file in desired_units.files or () if file.path not in all_masked]
+    masked = [path.name for path in all_masked if path not in desired_units.optional_paths]
     if masked:
         unit = desired_units.trigger if desired_units.trigger in masked else masked[0]
         return _masked(unit, desired_units, observed, work, paths)
@@ -361,9 +381,9 @@ def _compare(
     enabled = _activate(
         desired_units, observed, work, new=new, touched=desired_units.trigger in {*names, *unread}
     )
-    if desired_units.before_start is not None and (changed or not observed.is_active(desired_units.trigger)):
-        work.checks.append(desired_units.before_start)
-    left = not (enabled or new or desired_units.activation is Activation.DISABLED)
+    if desired_units.before_change is not None and (changed or not observed.is_active(desired_units.trigger)):
+        work.before_change.append(desired_units.before_change)
+    stays_paused = not (enabled or new or desired_units.activation is Activation.DISABLED)
     note = msg(
         "the job stays paused; to enable it, run: {command}",
         command=command("dify-job", "resume", desired_units.name),
@@ -373,7 +393,7 @@ def _compare(
         paths=paths,
         changed=bool(changed),
         enabled=enabled,
-        notes=(note,) if left else (),
+        notes=(note,) if stays_paused else (),
     )
 
 
@@ -395,7 +415,7 @@ def _activate(
         (new or interrupted) and desired_units.activation is Activation.NEW
     )
     work.disable += [name] if interrupted and enabled and not (wanted or active) else []
-    work.wanted += [name] if wanted and not (enabled and active) else []
+    work.to_complete += [name] if wanted and not (enabled and active) else []
     work.enable += [name] if wanted and not enabled else []
     work.interrupt += [name] if active and touched and observed.running else []
     starts = (wanted or (name in observed.pending.start and not interrupted)) and not active

@@ -76,7 +76,14 @@ def text(body: str) -> str:
 def desired(*, service: str = "s", timer: str = "t", **changes: object) -> DesiredUnits:
     files = (RenderedFile(UNITS / SERVICE, text(service)), RenderedFile(UNITS / TIMER, text(timer)))
     all_paths = (UNITS / SERVICE, UNITS / TIMER, UNITS / FAILURE)
-    one = DesiredUnits(name="daily", all_paths=all_paths, files=files, trigger=TIMER, catch_up=True)
+    one = DesiredUnits(
+        name="daily",
+        all_paths=all_paths,
+        optional_paths=frozenset({UNITS / FAILURE}),
+        files=files,
+        trigger=TIMER,
+        catch_up=True,
+    )
     return replace(one, **changes)  # type: ignore[arg-type]
 
 
@@ -188,6 +195,14 @@ def test_masked_service_is_named_with_its_unmask_command(installed: ObservedUnit
     plan = plan_units([desired(timer="other", activation=Activation.ENABLED)], masked)
     assert f"the administrator masked {SERVICE}, so" in plan.results[0].notes[0]
     assert SERVICE in plan.results[0].enable_commands[0]
+
+
+def test_masked_failure_unit_stops_nothing_and_stays_masked(installed: ObservedUnits) -> None:
+    masked = replace(installed, files={**installed.files, UNITS / FAILURE: FileStatus(FileState.MASKED)})
+    files = (*(desired(service="other").files or ()), RenderedFile(UNITS / FAILURE, text("f")))
+    plan = plan_units([desired(files=files)], masked)
+    assert [change.path.name for change in plan.changed_files()] == [SERVICE]
+    assert (plan.errors, plan.results[0].enabled, plan.results[0].notes) == ((), True, ())
 
 
 def test_pause_changes_no_files(installed: ObservedUnits) -> None:
