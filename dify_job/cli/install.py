@@ -318,6 +318,7 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
         install_report.report_http_socket(request.http, scope, changed=results[HTTP].changed)
     else:
         install_report.remind_of_http_socket(request.scheduler)
+    # The results of the jobs come first; a job can have the name of the HTTP interface.
     reports = [
         install_report.JobReport(request.scheduler, each, result, request.config, now)
         for each, result in zip(request.ready, plan.results, strict=False)
