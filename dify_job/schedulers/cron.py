@@ -300,6 +300,12 @@ class UserCrontab(Cron):
         return Plan(steps=(crontab.write_crontab(observed, table),) if changed else (), results=results)
 
 
+def has_cron_d() -> bool:
+    """Return whether cron reads /etc/cron.d; busybox ignores the directory, which packages can create."""
+    daemons = (Path(directory, "crond") for directory in _SBIN)
+    return CRON_D.is_dir() and not any(resolved(daemon).name == "busybox" for daemon in daemons)
+
+
 def is_running() -> bool:
     """Return whether cron or crond runs; by its pid file if /proc hides other users' processes."""
     with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from ..system import subprocesses
 from ..system.user import sudo_user
 from . import systemctl
 from .backend import Backend
-from .cron import CRON_D, CronFiles, UserCrontab
+from .cron import CronFiles, UserCrontab, has_cron_d
 from .model import InstalledJob, Scope
 from .systemd import Systemd
 
@@ -102,14 +102,14 @@ def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
     for each in scopes:
         if backend in ("auto", "systemd"):
             found.append(Systemd(each))
-        if backend in ("auto", "cron") and (each is Scope.USER or root or CRON_D.is_dir()):
+        if backend in ("auto", "cron") and (each is Scope.USER or root or has_cron_d()):
             found.append(_cron(each))
     return tuple(found)
 
 
 def _cron(scope: Scope) -> Backend:
     """Return the cron backend. busybox has no cron.d, so root's jobs are in root's crontab."""
-    return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else UserCrontab(scope)
+    return CronFiles() if scope is Scope.SYSTEM and has_cron_d() else UserCrontab(scope)
 
 
 def find_jobs(

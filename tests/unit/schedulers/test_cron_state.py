@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers import installation
+from dify_job.schedulers import cron, installation
 from dify_job.schedulers.backend import InstallOptions
 from dify_job.schedulers.cron import CronFiles, UserCrontab, _chown_step
 from dify_job.schedulers.model import Scope
@@ -133,3 +133,20 @@ def test_crontab_of_root_is_one_installation_for_both_scopes(monkeypatch: pytest
     )
     assert list(installation._other_installation_errors(UserCrontab(Scope.SYSTEM), [spec])) == []
     assert list(installation._other_installation_errors(CronFiles(), [spec])) != []
+
+
+@pytest.mark.parametrize(
+    ("directory", "target", "read"),
+    [(True, None, True), (True, "cronie", True), (True, "busybox", False), (False, None, False)],
+)
+def test_cron_d_is_not_used_with_busybox(
+    directory: bool, target: str | None, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron, "CRON_D", tmp_path / "cron.d")
+    monkeypatch.setattr(cron, "_SBIN", (str(tmp_path),))
+    if directory:
+        (tmp_path / "cron.d").mkdir()
+    if target is not None:
+        (tmp_path / target).touch()
+        (tmp_path / "crond").symlink_to(target)
+    assert cron.has_cron_d() is read
