@@ -156,7 +156,11 @@ def test_previews_say_what_install_does(backend: str, tmp_path: Path, campaign: 
 def test_previews_say_what_install_does_after_a_kill(
     backend: str, tmp_path: Path, campaign: Campaign
 ) -> None:
-    cases = [*itertools.product(("install", "other times", "uninstall"), range(1, 30), OPTIONS[:7:2])]
+    cases = [
+        *itertools.product(
+            ("install", "other times", "uninstall"), range(1, 30, 2), ((), ("--no-start",), ("--installed",))
+        )
+    ]
     for number, (what, step, options) in enumerate(campaign.pick(cases, SAMPLE)):
         here = Home(tmp_path / str(number))
         here.configure(BOTH)
