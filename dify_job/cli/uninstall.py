@@ -50,8 +50,8 @@ def uninstall(
 ) -> None:
     """Remove the systemd units or crontab entries of the named jobs, or of all jobs with --all.
 
-    A run in progress is stopped, in Dify too. The command works without the configuration. --all --purge
-    also removes the state of jobs that were uninstalled earlier.
+    systemd stops a run in progress, in Dify too; a run of cron continues to its end. The command works
+    without the configuration. --all --purge also removes the state of jobs that were uninstalled earlier.
     """
     check_names("uninstall", jobs, all_jobs=all_jobs)
     where = chosen_scope(scope)

@@ -84,7 +84,9 @@ def _report_leftovers(base: Path, failures: Sequence[OSError], holders: Mapping[
         look = msg("to see what was not removed, run: {command}", command=command("ls", "-la", str(base)))
         raise JobError(Outcome.CANNOT_WRITE, join("; ", texts), disk_error_hint(failures[0], base, look))
     if holders:
-        raise JobError(Outcome.BUSY, join("; ", texts), msg("repeat the command when the run has ended"))
+        stop = command("dify-job", "stop", *holders)
+        hint = msg("to stop the run in Dify, too, run: {command}. Then repeat this command", command=stop)
+        raise JobError(Outcome.BUSY, join("; ", texts), hint)
 
 
 @contextlib.contextmanager

@@ -72,9 +72,10 @@ def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: Fak
     purge = ("uninstall", "a", "--purge", "--user")
     first = dify_job.start("run", env=env)
     wait_until(lambda: server.runs)
-    assert dify_job(*purge, env=env).code == 75
+    refused = dify_job(*purge, env=env)
+    assert (refused.code, "run: dify-job stop a." in refused.stderr) == (75, True)
     assert dify_job("run", env=env).code == 75, "the lock is still where the next run looks for it"
-    first.terminate()
+    assert dify_job("stop", "a", env=env).stdout == "a: stopped\n"
     assert json.loads(first.communicate()[0])["outcome"] == "cancelled"
     assert dify_job(*purge, env=env).code == 0
     assert not (dify_job.home / "dify-job/a").exists()
