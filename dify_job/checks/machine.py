@@ -16,6 +16,7 @@ from ..schedulers import access, systemctl
 from ..state.directories import private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
+from ..system.packages import install_command
 from ..system.paths import is_missing, resolved
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
@@ -119,7 +120,7 @@ def _check_without_journal(context: HostContext) -> Finding:
         text = msg("this machine has neither a journal nor syslog, so the log of each run is lost")
         fix = msg(
             "set log_file in the job, or install a syslog daemon: {command}",
-            command=command("apt-get", "install", "rsyslog", needs_root=True),
+            command=install_command("rsyslog"),
         )
         return warn(text, fix)
     if is_missing(file.parent, stat.S_ISDIR):

@@ -16,6 +16,7 @@ from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
+from ..system.packages import install_command
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 
@@ -339,7 +340,7 @@ def check_mail(context: HostContext) -> Finding | None:
                 command=command("crontab", "-e"),
             ),
         )
-    mailer = command("apt-get", "install", "msmtp-mta", needs_root=True)
+    mailer = install_command("msmtp-mta")
     return warn(
         msg("nobody is notified of failed runs: cron would send mail, but this machine has no mail program"),
         msg(

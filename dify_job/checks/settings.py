@@ -17,6 +17,7 @@ from ..messages.message import has_value, join, msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..schedulers.cron import UserCrontab
+from ..system.packages import install_command
 from ..system.paths import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
@@ -297,7 +298,7 @@ def edit_schedule(context: HostContext, error: JobError) -> str:
 def check_zone(context: HostContext) -> Finding:
     """Check the time zone data of the system, which can differ from Python's."""
     names = sorted(_zones(context.job))
-    tzdata = command("apt-get", "install", "tzdata", needs_root=True)
+    tzdata = install_command("tzdata")
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
             return fail(

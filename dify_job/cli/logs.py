@@ -23,6 +23,7 @@ from ..schedulers.backend import Backend
 from ..schedulers.detect import find_jobs, visible
 from ..schedulers.model import InstalledJob
 from ..system import subprocesses
+from ..system.packages import install_command
 from ..system.paths import is_missing
 from .jobs import config_or_none
 from .options import Globals, option, scope_options, since_option
@@ -110,7 +111,7 @@ def logs(
         raise JobError(
             Outcome.CONFIG,
             msg("{program} could not be started: {reason}", program=argv[0], reason=error.strerror),
-            command("apt-get", "install", "systemd", needs_root=True),
+            install_command("systemd"),
         ) from None
 
 

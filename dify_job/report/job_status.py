@@ -19,7 +19,7 @@ from ..run.unit_records import latest_run
 from ..schedule import intervals, schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import Backend
-from ..schedulers.detect import unit_config_path
+from ..schedulers.detect import is_from
 from ..schedulers.job_spec import job_spec
 from ..schedulers.model import InstalledJob, Scope
 from ..state.history import RunRecord, Summary, summary
@@ -372,7 +372,7 @@ def last_due_time(state: Path) -> datetime | None:
 def _sync(one: InstalledJob, job: Job | None, callers: Config | None) -> Sync:
     if one.edited:
         return Sync.EDITED
-    if callers is None or one.source != str(unit_config_path(callers, one.scope)):
+    if callers is None or not is_from(one, callers):
         return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
     if job is None:
         return Sync.CONFIGURED if broken_job(one.job, callers) is not None else Sync.ORPHAN

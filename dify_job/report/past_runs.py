@@ -12,7 +12,7 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..run.state_directory import state_directory
 from ..run.unit_records import with_unit_result
-from ..schedulers.detect import unit_config_path
+from ..schedulers.detect import is_from
 from ..schedulers.model import InstalledJob
 from ..state.directories import base_of, directory_of
 from ..state.history import RunRecord, UnitOutcome, read_history
@@ -77,9 +77,7 @@ def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None)
         config: The caller's configuration, or None; its jobs precede others with the same name.
     """
     named = [one for one in installed if one.job == job]
-    of_config = (
-        one for one in named if config is not None and one.source == str(unit_config_path(config, one.scope))
-    )
+    of_config = (one for one in named if config is not None and is_from(one, config))
     return next(of_config, named[0] if named else None)
 
 

@@ -13,7 +13,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
 from ..schedulers.backend import Backend
-from ..schedulers.detect import chosen_scope, find_jobs, unit_config_path
+from ..schedulers.detect import chosen_scope, find_jobs, is_from
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.model import InstalledJob
 from .job_status import Health, JobStatus, configured_status, installed_status, with_fix
@@ -132,9 +132,7 @@ def belongs_to(installed_job: InstalledJob, config: Config | None) -> bool:
         installed_job: The job.
         config: The caller's configuration, or None.
     """
-    if config is None or config.path is None or installed_job.scope is chosen_scope(None):
-        return True
-    return installed_job.source == str(unit_config_path(config, installed_job.scope))
+    return config is None or installed_job.scope is chosen_scope(None) or is_from(installed_job, config)
 
 
 def _identity(row: JobStatus) -> tuple[str, str, str]:
@@ -167,9 +165,7 @@ class _Configs:
     def of(self, installed_job: InstalledJob) -> Config | JobError | None:
         """Return the configuration of a job, or its error; None if the caller cannot access it."""
         callers = self.callers
-        if isinstance(callers, Config) and installed_job.source == str(
-            unit_config_path(callers, installed_job.scope)
-        ):
+        if isinstance(callers, Config) and is_from(installed_job, callers):
             return callers
         if not installed_job.source or not os.access(installed_job.source, os.R_OK):
             return None

@@ -20,6 +20,7 @@ from ..schedule import schedule_lines
 from ..state.directories import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, file_status, with_header
+from ..system.packages import install_command
 from ..system.paths import resolved
 from ..system.templates import render_file
 from ..system.user import sudo_prefix
@@ -331,7 +332,7 @@ def start_command() -> str:
     """Return the caller's command that starts or installs the cron daemon."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.is_on_path(name)]
     if not there:
-        start: str = "apt-get install cron"
+        start = str(install_command("cron"))
     elif systemctl.is_booted():
         start = f"systemctl enable --now {there[0]}"
     else:

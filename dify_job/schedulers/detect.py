@@ -11,6 +11,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system import subprocesses
+from ..system.packages import install_command
 from ..system.user import sudo_user
 from . import systemctl
 from .backend import Backend
@@ -63,7 +64,7 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
             msg("this machine has no crontab command"),
             msg(
                 "use --backend systemd, or install cron: {command}",
-                command=command("apt-get", "install", "cron", needs_root=True),
+                command=install_command("cron"),
             ),
         )
     if not scheduler.by_cron and systemctl.version() is None:
@@ -157,3 +158,16 @@ def unit_config_path(config: Config, scope: Scope) -> Path:
         scope: The scope, which decides if no file was read.
     """
     return config.path.absolute() if config.path else scope_config(system=scope is Scope.SYSTEM)
+
+
+def is_from(one: InstalledJob, config: Config) -> bool:
+    """Return whether a job was installed from a configuration.
+
+    Args:
+        one: The installed job.
+        config: The configuration; without a path, the environment, of which only the job of the caller's own
+            scope can be installed.
+    """
+    if config.path is None and (one.job not in config.names or one.scope is not chosen_scope(None)):
+        return False
+    return one.source == str(unit_config_path(config, one.scope))

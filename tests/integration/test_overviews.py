@@ -318,3 +318,14 @@ def test_status_shows_manual_runs_of_a_job_that_is_not_installed(tmp_path: Path)
     done = home("status", "--user")
     assert "the job is not installed, so nothing starts it" in done.stdout
     assert "[Errno 111] Connection refused" in done.stdout
+
+
+def test_job_of_the_configuration_is_no_orphan_for_a_caller_with_an_env_file(home: Home) -> None:
+    """Otherwise status would suggest to uninstall it."""
+    assert home("install", "--user").code == 0
+    (home.path / "other.env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
+    shown = home("--env-file", str(home.path / "other.env"), "status", "--user").stdout
+    assert "uninstall daily" not in shown
+    rows = home("--env-file", str(home.path / "other.env"), "status", "--json", "--user").result["jobs"]
+    assert {row["job"]: row["sync"] for row in rows} == {"daily": "as configured", "default": "not installed"}
+    assert next(row for row in rows if row["job"] == "daily")["schedule"] == "every 2h"
