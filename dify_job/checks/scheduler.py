@@ -12,7 +12,7 @@ from ..schedulers import access, cron, dropins, systemctl
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.model import InstalledJob, Scope
 from ..schedulers.reconcile import edited_text
-from ..schedulers.unit_plan import unmask_commands
+from ..schedulers.unit_plan import masked_text, unmask_commands
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
@@ -173,7 +173,7 @@ def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Find
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.state is FileState.MASKED) or state == "masked":
             return fail(
-                msg("the unit {unit} is masked by the administrator", unit=name),
+                masked_text(name),
                 join(" && ", unmask_commands(name, job, installed_job.scope)),
             )
         if seen is None:

@@ -431,11 +431,10 @@ def _masked(
     commands = unmask_commands(unit, desired_units.name, observed.manager.scope)
     shown = join(" && ", commands)
     if desired_units.files is None and desired_units.activation is Activation.ENABLED:
-        message = msg("the unit {unit} is masked by the administrator", unit=unit)
-        work.errors.append(JobError(Outcome.CONFIG, message, shown))
+        work.errors.append(JobError(Outcome.CONFIG, masked_text(unit), shown))
     note = msg(
-        "the administrator masked {unit}, so the job stays disabled; to enable it, run: {commands}",
-        unit=unit,
+        "{problem}, so the job stays disabled; to enable it, run: {commands}",
+        problem=masked_text(unit),
         commands=shown,
     )
     return InstallResult(job=desired_units.name, paths=paths, enable_commands=commands, notes=(note,))
@@ -484,6 +483,15 @@ def enabling_link(trigger: Path) -> Path:
 
 def _change(observed: ObservedUnits, file: RenderedFile) -> FileChange:
     return file_change(file.path, observed.file_status(file.path), file.text.encode())
+
+
+def masked_text(unit: str) -> str:
+    """Return the message about a masked unit, for install, resume and doctor.
+
+    Args:
+        unit: The name of the unit.
+    """
+    return msg("the unit {unit} is masked by the administrator", unit=unit)
 
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:

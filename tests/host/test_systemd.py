@@ -178,7 +178,7 @@ def test_masked_timer_stays_masked(host: Host) -> None:
     host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
     host.run("systemctl", "mask", "dify-job-daily.timer")
     output = host("install").stdout
-    assert "the administrator masked dify-job-daily.timer" in output
+    assert "the unit dify-job-daily.timer is masked by the administrator" in output
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
     refused = host("resume", "daily", check=False)

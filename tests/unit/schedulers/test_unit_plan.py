@@ -185,7 +185,10 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
     masked = replace(installed, files={**installed.files, UNITS / TIMER: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(service="other", activation=Activation.ENABLED)], masked)
     assert (plan.steps, plan.errors) == ((), ())
-    assert f"the administrator masked {TIMER}, so the job stays disabled" in plan.results[0].notes[0]
+    assert (
+        f"the unit {TIMER} is masked by the administrator, so the job stays disabled"
+        in plan.results[0].notes[0]
+    )
     resumed = plan_units([desired(files=None, activation=Activation.ENABLED)], masked)
     assert "is masked by the administrator" in resumed.errors[0].message
 
@@ -193,7 +196,7 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
 def test_masked_service_is_named_with_its_unmask_command(installed: ObservedUnits) -> None:
     masked = replace(installed, files={**installed.files, UNITS / SERVICE: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(timer="other", activation=Activation.ENABLED)], masked)
-    assert f"the administrator masked {SERVICE}, so" in plan.results[0].notes[0]
+    assert f"the unit {SERVICE} is masked by the administrator, so" in plan.results[0].notes[0]
     assert SERVICE in plan.results[0].enable_commands[0]
 
 
