@@ -317,6 +317,8 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
     if request.http is not None:
         install_report.report_http_socket(request.http, scope, changed=results[HTTP].changed)
     else:
+        if HTTP in (result.job for result in plan.results[len(request.ready) + len(request.orphans) :]):
+            echo_info(msg("http: uninstalled, because none of its jobs is installed any more"))
         install_report.remind_of_http_socket(request.scheduler)
     # The results of the jobs come first; a job can have the name of the HTTP interface.
     reports = [

@@ -66,9 +66,9 @@ def uninstall(
     metrics = _metrics_files(options, [one for _, one in there], purged, where.base) if purge else set()
     for scheduler in backends:
         mine = [one for backend_of, one in there if backend_of is scheduler]
-        with_http = not scheduler.by_cron and _removes_http(scheduler, mine, all_jobs=all_jobs)
-        if mine or with_http:
-            _uninstall(scheduler, mine, with_http=with_http)
+        unused = not scheduler.by_cron and HttpSocket(scheduler.scope).serves_none_of(scheduler.sources())
+        if mine or unused:
+            _uninstall(scheduler, mine, with_http=unused)
     for job in absent:
         echo_info(msg("{job}: not installed", job=job))
     if purge:
@@ -95,13 +95,6 @@ def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Pa
         echo_info(msg("  removed {path}", path=removed))
     for note in result.notes:
         echo_info(msg("  {note}", note=note))
-
-
-def _removes_http(scheduler: Backend, removed: Sequence[InstalledJob], *, all_jobs: bool) -> bool:
-    """Return whether the last job of the HTTP interface is removed, and the interface with it."""
-    served = set(HttpSocket(scheduler.scope).jobs())
-    left = {*scheduler.sources()} - {one.job for one in removed}
-    return bool(served) and (all_jobs or not served & left)
 
 
 def _metrics_files(

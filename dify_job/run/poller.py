@@ -54,7 +54,9 @@ class RunPoller:
         self._dify = dify
         self._options = options
         self._limits = options.limits
-        self._absent_since: float | None = None  # of the latest answers, and of the current run id
+        # The time of the first of the latest answers without the run; the run, its id and an unreadable log
+        # reset it.
+        self._absent_since: float | None = None
         self._unreadable = ""  # why the last poll was no answer
         self._searching = False
         self._may_be_queued = False

@@ -6,7 +6,7 @@ import re
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -219,6 +219,11 @@ class HttpSocket:
         seen = file_status(self._unit_files[1], OWNER)
         found = _JOBS.search(seen.text) if seen.header is not None else None
         return tuple(found[1].split()) if found else ()
+
+    def serves_none_of(self, jobs: Collection[str]) -> bool:
+        """Return whether the interface is installed, but serves none of these jobs."""
+        served = self.jobs()
+        return bool(served) and not {*served} & {*jobs}
 
     def state(self) -> HttpSocketStatus | None:
         """Return the state of the interface; None if it is not installed."""

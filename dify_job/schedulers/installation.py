@@ -110,18 +110,23 @@ def plan_install(
         ready: The jobs.
         options: The options of the caller.
         http: The HTTP interface to install, or None.
-        remove: Jobs to uninstall in the same plan.
-        remove_http: Remove the HTTP interface of the scope.
+        remove: Jobs to uninstall in the same plan, with the HTTP interface that only they used.
+        remove_http: Remove the HTTP interface of the scope in any case.
     """
     specs = [each.spec for each in ready]
     removed = [one.job for one in remove]
+    errors: tuple[JobError, ...] = ()
     if isinstance(scheduler, Systemd):
-        socket = HttpSocket(scheduler.scope) if http is not None or remove_http else None
-        units = socket.desired(http) if socket is not None else None
+        socket = HttpSocket(scheduler.scope) if http is not None or remove or remove_http else None
+        units = None
+        if socket is not None and http is not None:
+            units, errors = socket.desired(http), tuple(socket.errors(http))
+        elif socket is not None:
+            left = {*scheduler.sources(), *(spec.job for spec in specs)} - {*removed}
+            units = socket.desired(None) if remove_http or socket.serves_none_of(left) else None
         plan = scheduler.plan_install(specs, options, removed, units)
-        errors = tuple(socket.errors(http)) if socket is not None and http is not None else ()
     else:
-        plan, errors = scheduler.plan_install(specs, options, removed), ()
+        plan = scheduler.plan_install(specs, options, removed)
     contents = [change for each in ready for change in each.managed_files]
     config_files = tuple(change for change in contents if change.before != change.after)
     # Configuration files are removed first: units or crontab lines show an interrupted uninstall.
@@ -149,7 +154,7 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
     Args:
         scheduler: The scheduler that has them.
         installed: The jobs.
-        with_http: Remove the HTTP interface of the scope, too.
+        with_http: Remove the HTTP interface of the scope, even if no job used it.
     """
     return plan_install(scheduler, (), InstallOptions(), remove=installed, remove_http=with_http)
 

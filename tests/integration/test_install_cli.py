@@ -112,6 +112,22 @@ def test_config_without_jobs_installs_nothing_and_prune_removes_the_last_job(hom
     assert not home.manager.active()
 
 
+def test_prune_removes_the_http_interface_with_the_last_job_that_it_serves(home: Home) -> None:
+    socket = "dify-job-http.socket"
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user", "--http").code == 0
+    home.configure(CONFIG)
+    first = home("install", "--user", "--prune")
+    assert (first.code, "http: uninstalled" in first.stdout) == (0, False)
+    assert socket in home.manager.active()
+    home.configure(CONFIG.replace("daily", "monthly"))
+    check = home("install", "--user", "--prune", "--check").stdout
+    assert f"{socket} would be removed" in check
+    last = home("install", "--user", "--prune")
+    assert (last.code, "http: uninstalled" in last.stdout) == (0, True), last.stderr
+    assert home.manager.active() == {"dify-job-monthly.timer"}
+
+
 def test_flags_are_stored_in_a_managed_file_and_the_config_is_not_edited(home: Home) -> None:
     config = (home.path / "config/dify-job/config.toml").read_bytes()
     assert home("install", "--user", "--cron", "0 7 * * 1-5", "--timezone", "Asia/Shanghai").code == 0
