@@ -230,5 +230,5 @@ def test_no_run_starts_during_an_unsettled_run(tmp_path: Path, campaign: Campaig
         return faults
 
     with ThreadPoolExecutor(16) as pool:
-        faults = [fault for found in pool.map(run_sequence, campaign.pick(range(200), 30)) for fault in found]
+        faults = [fault for found in pool.map(run_sequence, campaign.pick(range(200), 16)) for fault in found]
     assert not faults
