@@ -117,8 +117,11 @@ class RunMonitor:
             for call in (self._post, self._joined, self._poller.call):
                 if call is not None:
                     call.close()
-        if outcome.next is Next.RETRY and self._stop is not None and self._stop.cancel is not None:
-            return cancelled(self._stop.cancel.signum)
+        if self._stop is not None and self._stop.cancel is not None:
+            if outcome.next is Next.RETRY:
+                return cancelled(self._stop.cancel.signum)
+            if outcome.next is Next.SEARCH:  # nothing more will be known of the run
+                outcome = self._end_unconfirmed(self._stop)
         if outcome.run is None and (self._run_id or self._task_id) and not self._looks_rejected:
             run = WorkflowRun(
                 self._run_id,

@@ -311,6 +311,18 @@ def test_signal_does_not_interrupt_the_stop_at_the_deadline(dify_job: Command) -
     assert "confirmed it" in out
 
 
+def test_signal_before_the_stream_is_lost_is_reported_as_such(dify_job: Command) -> None:
+    head, ping = stream(PING).parts
+    with ScriptedServer(post=RawResponse((head, ping, (1.0, PING)), "reset")) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        dify_job.limits |= {"first_ids": 30.0}
+        process = dify_job.start("run", "--end-user", "me", env=env)
+        ran = dify_job.signal_when(process, lambda: server.count("post"))
+        assert (ran.code, ran.result["outcome"], server.count("post")) == (143, "cancelled", 1), ran.stdout
+    assert "could not be stopped" in ran.result["message"]
+    assert (dify_job.home / "state/in-flight.json").exists()
+
+
 @pytest.mark.parametrize("rejection", [DOWN, BUSY])
 def test_signal_during_a_rejected_post_prevents_another_one(
     dify_job: Command, rejection: RawResponse
