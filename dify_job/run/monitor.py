@@ -120,7 +120,7 @@ class RunMonitor:
         if self._stop is not None and self._stop.cancel is not None:
             if outcome.next is Next.RETRY:
                 return cancelled(self._stop.cancel.signum)
-            if outcome.next is Next.SEARCH:  # nothing more will be known of the run
+            if outcome.outcome is Outcome.UNKNOWN:
                 outcome = self._end_unconfirmed(self._stop)
         if outcome.run is None and (self._run_id or self._task_id) and not self._looks_rejected:
             run = WorkflowRun(
