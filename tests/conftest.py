@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from dify_job.system import user
 from tests.support.campaign import Campaign
+from tests.support.fork_server import NO_SYSTEM_CONFIG
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +60,12 @@ def untouched_home() -> Iterator[None]:
 def account_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let HOME be the home of the account, as for a login, so that no test writes into the developer's."""
     monkeypatch.setattr("dify_job.system.user.account_home", Path.home)
+
+
+@pytest.fixture(autouse=True)
+def system_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have no system configuration, whatever dify-job is installed on it."""
+    monkeypatch.setattr("dify_job.config.discovery._SYSTEM_CONFIG", NO_SYSTEM_CONFIG)
 
 
 @pytest.fixture(params=["sample", pytest.param("whole", marks=pytest.mark.slow)])

@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from dify_job.config import discovery
 from dify_job.system import lazy_import, subprocesses, user
 from tests.support import fake_manager
 from tests.support.command_result import CommandResult
@@ -43,6 +44,7 @@ _READY = (
 )  # fmt: skip
 _STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and the mode of the test's end of a pipe
 _LARGEST = 1024 * 1024  # bytes of a message
+NO_SYSTEM_CONFIG = Path("/nonexistent/dify-job/config.toml")
 _start_program = subprocesses.run
 _START_VARIABLES = ("LD_", "PYTHON")  # read by Python at its start
 _LOCALE_VARIABLES = ("LANG", "LC_")  # also read at the start; the server has a UTF-8 locale
@@ -322,6 +324,7 @@ def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
         os.environ.update(order["env"])
         sys.path.append(sys.path.pop(0))  # a command of a console script has no working directory there
         time.tzset()
+        discovery._SYSTEM_CONFIG = NO_SYSTEM_CONFIG
         for where, value in order.get("patches", {}).items():
             module, _, name = where.partition(":")
             patched = importlib.import_module(module)
