@@ -134,9 +134,10 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Finding | None:
 def _edit_for_form(job: Job, probe: AppProbe) -> str:
     form = [field.variable for field in probe.parameters.form] if probe.parameters is not None else []
     if form and all(origin.source is not Source.FILE for origin in job.origins.values()):
+        variable = f"{VARIABLES['inputs']}='{json.dumps({form[0]: 'value'})}'"
         return msg(
             "set {variable} in the environment or in the .env file; the app has these inputs: {names}",
-            variable=f"{VARIABLES['inputs']}='{json.dumps({form[0]: 'value'})}'",
+            variable=variable,
             names=join(", ", form),
         )
     return msg(

@@ -148,7 +148,8 @@ def schedule_of_flags(
         try:
             values[key] = FIELDS[key](value)
         except ValueError as error:
-            hint = msg("write it like this: {example}", example=f"--{key} {_EXAMPLES[key]}")
+            example = f"--{key} {_EXAMPLES[key]}"
+            hint = msg("write it like this: {example}", example=example)
             raise JobError(Outcome.USAGE, with_setting(error, f"--{key}"), hint) from None
     return ScheduleConfig(**values)
 

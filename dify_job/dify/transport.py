@@ -348,7 +348,8 @@ def reason_of(error: BaseException) -> Failure:
     if isinstance(error, requests.exceptions.ProxyError):
         status = next((found[1] for one in causes if (found := _TUNNEL.match(str(one)))), "")
         cause = FailureCause.PROXY_LOGIN if status == "407" else FailureCause.PROXY
-        return Failure.of(msg("proxy: {words}", words=f"HTTP {status}" if status else words), cause)
+        words = f"HTTP {status}" if status else words
+        return Failure.of(msg("proxy: {words}", words=words), cause)
     untrusted = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
     cause = FailureCause.OTHER
     if untrusted is not None:

@@ -39,7 +39,7 @@ def test_live_line_is_in_the_language_of_the_reader(dify_job: Command, server: F
     code, shown = terminal_bytes(dify_job, server, key="app-two-seconds", language="zh_CN.UTF-8")
     assert code == 0
     live = [line for line in shown.decode().split("\x1b[2K") if " · " in line]
-    assert any("个节点" in line for line in live), live
+    assert any("已完成节点：" in line for line in live), live
     assert not [line for line in live if "nodes done" in line or "waiting" in line]
 
 
