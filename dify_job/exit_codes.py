@@ -67,10 +67,7 @@ TABLE: tuple[ExitCode, ...] = (
     ),
     ExitCode(66, Outcome.NO_INPUT, "an input file is missing or unreadable", RetrySafety.USELESS),
     ExitCode(
-        69,
-        Outcome.UNREACHABLE,
-        "no run was started: connection refused, DNS, TLS, or 503",
-        RetrySafety.SAFE,
+        69, Outcome.UNREACHABLE, "no run was started: connection refused, DNS, TLS, or 503", RetrySafety.SAFE
     ),
     ExitCode(
         70, Outcome.BUG, "an internal error of dify-job; the log has the traceback", RetrySafety.USELESS
@@ -136,10 +133,7 @@ TABLE: tuple[ExitCode, ...] = (
         RetrySafety.POLICY,
     ),
     ExitCode(
-        124,
-        Outcome.TIMEOUT,
-        "the deadline passed; dify-job asked Dify to stop the run",
-        RetrySafety.POLICY,
+        124, Outcome.TIMEOUT, "the deadline passed; dify-job asked Dify to stop the run", RetrySafety.POLICY
     ),
     ExitCode(
         129, Outcome.CANCELLED, "dify-job received SIGHUP and asked Dify to stop the run", RetrySafety.POLICY
@@ -148,16 +142,10 @@ TABLE: tuple[ExitCode, ...] = (
         130, Outcome.CANCELLED, "dify-job received SIGINT and asked Dify to stop the run", RetrySafety.POLICY
     ),
     ExitCode(
-        131,
-        Outcome.CANCELLED,
-        "dify-job received SIGQUIT and asked Dify to stop the run",
-        RetrySafety.POLICY,
+        131, Outcome.CANCELLED, "dify-job received SIGQUIT and asked Dify to stop the run", RetrySafety.POLICY
     ),
     ExitCode(
-        143,
-        Outcome.CANCELLED,
-        "dify-job received SIGTERM and asked Dify to stop the run",
-        RetrySafety.POLICY,
+        143, Outcome.CANCELLED, "dify-job received SIGTERM and asked Dify to stop the run", RetrySafety.POLICY
     ),
 )
 

@@ -38,10 +38,7 @@ def check_clock(context: HostContext) -> Finding:
             text = msg("this machine's clock is {seconds:.0f} s ahead of the server's clock", seconds=ahead)
         else:
             text = msg("this machine's clock is {seconds:.0f} s behind the server's clock", seconds=-ahead)
-        return warn(
-            text,
-            msg("on the machine with the wrong clock, run: {command}", command=set_clock),
-        )
+        return warn(text, msg("on the machine with the wrong clock, run: {command}", command=set_clock))
     synchronised = _synchronised()
     if synchronised is False:
         return warn(msg("the clock is not synchronised with a time server"), set_clock)
@@ -133,10 +130,7 @@ def _check_without_journal(context: HostContext) -> Finding:
         and (why := access.access_error(file.parent, context.account, os.W_OK)) is not None
     ):
         text = msg(
-            "{user} cannot write the log file {file}: {why}",
-            user=context.account.name,
-            file=file,
-            why=why,
+            "{user} cannot write the log file {file}: {why}", user=context.account.name, file=file, why=why
         )
         own = file.parent / "dify-job"
         return warn(
@@ -257,10 +251,7 @@ def _check_writable(context: HostContext, there: Path) -> Finding | None:
     """Check write access. there: the state directory, or the nearest parent that exists."""
     directory = context.state
     if (strange := _check_directory(context, there)) is not None:
-        return fail(
-            strange,
-            command("mv", str(there), f"{there}.old"),
-        )
+        return fail(strange, command("mv", str(there), f"{there}.old"))
     account = context.account
     name = account.name if account is not None else context.job.run_as
     if os.statvfs(there).f_flag & os.ST_RDONLY:
@@ -289,10 +280,7 @@ def _check_writable(context: HostContext, there: Path) -> Finding | None:
         mine = ("chown", "-R", str(name), str(there))
         create = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
         text = msg(
-            "{user} cannot write to the state directory {there}: {why}",
-            user=name,
-            there=there,
-            why=why,
+            "{user} cannot write to the state directory {there}: {why}", user=name, there=there, why=why
         )
         return fail(text, command(*(mine if there == directory else create), needs_root=True))
     return None

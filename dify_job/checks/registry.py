@@ -169,9 +169,7 @@ CHECKS = (
 
 
 def run_checks(
-    context: HostContext,
-    needs: Needs = Needs.SERVER,
-    choose: Callable[[Check], bool] = lambda _: True,
+    context: HostContext, needs: Needs = Needs.SERVER, choose: Callable[[Check], bool] = lambda _: True
 ) -> Iterator[Finding]:
     """Run checks of one job.
 

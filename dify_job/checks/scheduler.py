@@ -140,10 +140,7 @@ def check_sync(context: HostContext) -> Finding:
             ),
         )
         fix = _uninstall(context, context.installed[1][1])
-        return fail(
-            msg("the job is installed twice ({where}), so it runs twice each time", where=where),
-            fix,
-        )
+        return fail(msg("the job is installed twice ({where}), so it runs twice each time", where=where), fix)
     if installed_job.edited:
         return warn(edited_text(job, installed_job.edited), _overwrite(context))
     if (drift := _drift(context, installed_job)) is not None:
@@ -172,10 +169,7 @@ def _check_unit_files(context: HostContext, installed_job: InstalledJob) -> Find
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.state is FileState.MASKED) or state == "masked":
-            return fail(
-                masked_text(name),
-                join(" && ", unmask_commands(name, job, installed_job.scope)),
-            )
+            return fail(masked_text(name), join(" && ", unmask_commands(name, job, installed_job.scope)))
         if seen is None:
             return fail(msg("the unit {name} is missing", name=name), again)
         if state not in ("", "loaded"):
@@ -257,10 +251,7 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
             source=installed_job.source,
             path=context.config.path,
         )
-        return warn(
-            text,
-            command("dify-job", "--config", installed_job.source, "doctor", context.job.name),
-        )
+        return warn(text, command("dify-job", "--config", installed_job.source, "doctor", context.job.name))
     if context.python is not None and context.spec.fingerprint != installed_job.fingerprint:
         return warn(OUTDATED, context.command("install", context.job.name))
     return None

@@ -172,10 +172,7 @@ def check_output(context: HostContext) -> Finding | None:
                 user=account.name,
             )
         text = msg(
-            "{user} cannot write to {directory}: {why}",
-            user=account.name,
-            directory=directory,
-            why=why,
+            "{user} cannot write to {directory}: {why}", user=account.name, directory=directory, why=why
         )
         return fail(text, fix, Outcome.CANNOT_WRITE)
     if directories:

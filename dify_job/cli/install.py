@@ -68,11 +68,7 @@ _SERVER_TIMEOUT = 5.0  # seconds for the probes of all servers
     is_flag=True,
     help=msg("Install again only the jobs that are installed, each with its current scheduler."),
 )
-@option(
-    "--start/--no-start",
-    default=None,
-    help=msg("Also enable paused jobs / install new jobs disabled."),
-)
+@option("--start/--no-start", default=None, help=msg("Also enable paused jobs / install new jobs disabled."))
 @option("--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand."))
 @pass_globals
 def install(

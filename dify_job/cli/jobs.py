@@ -67,9 +67,7 @@ def check_not_system_jobs(name: str, absent: Sequence[str], scope: str | None, b
         raise JobError(
             Outcome.DENIED,
             msg(
-                "{job} is a system job, which root installed with {backend}",
-                job=one.job,
-                backend=one.backend,
+                "{job} is a system job, which root installed with {backend}", job=one.job, backend=one.backend
             ),
             command("dify-job", name, one.job, needs_root=True),
         )

@@ -40,14 +40,7 @@ from .output import echo_data, echo_json, reader, terminal_of_stdout
 @json_option
 @pass_globals
 def next_runs(
-    options: Globals,
-    /,
-    *,
-    jobs: tuple[str, ...],
-    count: int,
-    scope: str | None,
-    backend: str,
-    as_json: bool,
+    options: Globals, /, *, jobs: tuple[str, ...], count: int, scope: str | None, backend: str, as_json: bool
 ) -> None:
     """Show the upcoming runs of all jobs or of some, the earliest first.
 
@@ -117,11 +110,7 @@ def _schedule(one: UpcomingRuns) -> str:
     jitter = one.job.times.jitter
     if not jitter:
         return one.schedule
-    return msg(
-        "{schedule}, random delay up to {jitter}",
-        schedule=one.schedule,
-        jitter=timespan_text(jitter),
-    )
+    return msg("{schedule}, random delay up to {jitter}", schedule=one.schedule, jitter=timespan_text(jitter))
 
 
 def _not_run(each: Sequence[UpcomingRuns], broken: Sequence[str]) -> Iterator[tuple[str, Command]]:

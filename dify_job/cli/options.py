@@ -196,10 +196,7 @@ schedule_options = _together(
     option("--timezone", metavar="ZONE", help=msg("Set the time zone of --calendar and --cron.")),
     option("--cron", metavar="EXPR", help=msg("Run at the times of a cron line with five fields.")),
     option(
-        "--calendar",
-        multiple=True,
-        metavar="EXPR",
-        help=msg("Run at systemd calendar times (repeatable)."),
+        "--calendar", multiple=True, metavar="EXPR", help=msg("Run at systemd calendar times (repeatable).")
     ),
     option("--every", metavar="DUR", help=msg("Run at this interval: 2h, 30min, 1d.")),
 )

@@ -131,12 +131,7 @@ def draft_inputs(probe: AppProbe, given: dict[str, str], *, files: bool) -> list
             flag = "--file" if files else "-i"
             raise JobError(
                 Outcome.USAGE,
-                msg(
-                    "{flag} {name}: the app {app!r} has no such input",
-                    flag=flag,
-                    name=name,
-                    app=probe.name,
-                ),
+                msg("{flag} {name}: the app {app!r} has no such input", flag=flag, name=name, app=probe.name),
                 msg(
                     "the app has these inputs: {names}",
                     names=join(", ", sorted(f.variable for f in probe.parameters.form)) or msg("none"),
@@ -155,11 +150,7 @@ def _draft_of_field(field: FormField, given: str | None) -> DraftInput:
         try:
             value = coerce(field, given, _UNKNOWN_VERSION)
         except ValueError as error:
-            raise JobError(
-                Outcome.USAGE,
-                text_of(error),
-                command("dify-job", "init", "--help"),
-            ) from None
+            raise JobError(Outcome.USAGE, text_of(error), command("dify-job", "init", "--help")) from None
     elif given is None and field.required and not field.takes_files:
         value = _default(field)
         if interactive():

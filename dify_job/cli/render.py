@@ -216,10 +216,7 @@ def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
         is_foreign = True
     if is_foreign:
         echo_err(
-            msg(
-                "{path} exists and was not written by dify-job, so dify-job does not overwrite it",
-                path=path,
-            )
+            msg("{path} exists and was not written by dify-job, so dify-job does not overwrite it", path=path)
         )
         return
     writer.put(path, artifact.text.encode())

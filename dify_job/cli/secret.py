@@ -182,12 +182,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
     if sharing:
         echo(msg("  the same file holds the API key of: {sharing}", sharing=join(", ", sharing)))
     if moved:
-        echo(
-            msg(
-                "  update the units: {command}",
-                command=command("dify-job", "install", job.name),
-            )
-        )
+        echo(msg("  update the units: {command}", command=command("dify-job", "install", job.name)))
         old = job.key.file or job.key.encrypted
         if old is not None and not is_missing(old):
             echo(

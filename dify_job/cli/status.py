@@ -26,14 +26,7 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 @option("--json", "as_json", is_flag=True, help=msg("Print JSON; docs/status.md describes the fields."))
 @pass_globals
 def status(
-    options: Globals,
-    /,
-    *,
-    jobs: tuple[str, ...],
-    scope: str | None,
-    backend: str,
-    watch: bool,
-    as_json: bool,
+    options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str, watch: bool, as_json: bool
 ) -> int:
     """Show all jobs, the worst first: last outcome, recent runs, next run, and what needs attention.
 

@@ -134,11 +134,7 @@ def _length(fields: Mapping[str, str]) -> int:
 def _query(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(
-            text,
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=_MAX_PARAMETERS,
+            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MAX_PARAMETERS
         )
     except (ValueError, UnicodeDecodeError):
         raise HttpError(400, msg("the query string of the request is malformed")) from None

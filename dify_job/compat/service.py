@@ -27,12 +27,7 @@ from ..run.run_spec import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import Backend, InstallOptions
-from ..schedulers.detect import (
-    chosen_backend,
-    chosen_scope,
-    find_jobs,
-    visible,
-)
+from ..schedulers.detect import chosen_backend, chosen_scope, find_jobs, visible
 from ..schedulers.model import InstalledJob
 
 _MAX_HOURS = 24 * 366

@@ -11,15 +11,7 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg, value_error, with_setting
 from ..system import json_text
 from ..system.paths import absolute
-from .discovery import (
-    VALIDATE,
-    Document,
-    find_config,
-    read_documents,
-    suggestion,
-    table_in,
-    valid_name,
-)
+from .discovery import VALIDATE, Document, find_config, read_documents, suggestion, table_in, valid_name
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
 from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merge_layers

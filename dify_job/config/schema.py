@@ -140,10 +140,7 @@ SETTINGS = (
         ),
     ),
     Setting(
-        "workflow_id",
-        readers.line,
-        "id",
-        "A published version of the workflow, instead of the newest one.",
+        "workflow_id", readers.line, "id", "A published version of the workflow, instead of the newest one."
     ),
     Setting(
         "end_user",
@@ -427,13 +424,7 @@ SETTINGS = (
         installed=_same,
         in_pod=False,
     ),
-    Setting(
-        "description",
-        readers.description,
-        "text",
-        "A title of the job for people.",
-        installed=_same,
-    ),
+    Setting("description", readers.description, "text", "A title of the job for people.", installed=_same),
     Setting(
         "every",
         positive_timespan,

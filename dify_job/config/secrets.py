@@ -157,19 +157,13 @@ def check_key(text: str, where: str) -> Secret:
     if re.match(_VARIABLE, key):
         raise JobError(
             Outcome.CONFIG,
-            msg(
-                "the API key from {where} is a variable, but dify-job replaces no variables",
-                where=where,
-            ),
+            msg("the API key from {where} is a variable, but dify-job replaces no variables", where=where),
             _KEY_ONLY,
         )
     if key[0] in "\"'`" or key[-1] in "\"'`":
         raise JobError(
             Outcome.CONFIG,
-            msg(
-                "the API key from {where} must not be in quotes",
-                where=where,
-            ),
+            msg("the API key from {where} must not be in quotes", where=where),
             msg("remove the quotes; {key_alone}", key_alone=_KEY_ONLY),
         )
     if word := re.match(_HEADER_WORDS, key):
@@ -292,11 +286,7 @@ def _decrypt(path: Path) -> str:
     if done.code != 0:
         raise JobError(
             Outcome.CONFIG,
-            msg(
-                "the encrypted API key {path} cannot be decrypted: {reason}",
-                path=path,
-                reason=done.reason,
-            ),
+            msg("the encrypted API key {path} cannot be decrypted: {reason}", path=path, reason=done.reason),
             msg(
                 "run the command as root on the machine that encrypted the API key, or encrypt the "
                 "API key again: {command}",

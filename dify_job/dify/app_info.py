@@ -72,12 +72,7 @@ def probe_app(
     """
     events = EventQueue()
     client = DifyClient(
-        base_url,
-        key,
-        on_event=events.put,
-        ca_file=ca_file,
-        headers=headers,
-        connect_timeout=limit,
+        base_url, key, on_event=events.put, ca_file=ca_file, headers=headers, connect_timeout=limit
     )
     probe = AppProbe()
     for path in ("/info", "/parameters"):

@@ -145,10 +145,7 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
         got += len(chunk)
         if got > largest:
             call.close()
-            raise OSError(
-                errno.EFBIG,
-                msg("it has more than {largest} bytes (max_size)", largest=largest),
-            )
+            raise OSError(errno.EFBIG, msg("it has more than {largest} bytes (max_size)", largest=largest))
         file.write(chunk)
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and "Content-Encoding" not in response.headers and int(length) != got:

@@ -8,14 +8,7 @@ from ..messages.sanitize import one_line
 from ..state.history import RunRecord, sparkline
 from .past_runs import failed_node
 from .status_text import failure_text, outcome_cell, run_sign
-from .text import (
-    Terminal,
-    columns_of,
-    duration_text,
-    indented,
-    table,
-    table_without_long_names,
-)
+from .text import Terminal, columns_of, duration_text, indented, table, table_without_long_names
 
 _SPARKLINE_RUNS = 60  # runs
 _HEADS = (

@@ -30,15 +30,7 @@ with the state lost. Not every end is final:
 import time
 
 from ..dify import models
-from ..dify.client import (
-    CallEvent,
-    ConnectionLost,
-    DifyClient,
-    PendingCall,
-    Reply,
-    StreamEvent,
-    StreamOpened,
-)
+from ..dify.client import CallEvent, ConnectionLost, DifyClient, PendingCall, Reply, StreamEvent, StreamOpened
 from ..dify.event_queue import Cancel, EventQueue
 from ..dify.models import ApiError, Event, FailedNode, RunNotFound, WorkflowRun
 from ..dify.nodes import NodeTracker

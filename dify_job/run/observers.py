@@ -123,9 +123,7 @@ class StateObserver(RunObserver):
         if self.record is None or self._state is None:
             return
         self.record = self.record._replace(
-            workflow_run_id=_no_secret(ids.run_id),
-            task_id=_no_secret(ids.task_id),
-            stopped=ids.stop_accepted,
+            workflow_run_id=_no_secret(ids.run_id), task_id=_no_secret(ids.task_id), stopped=ids.stop_accepted
         )
         try:
             self._state.put_in_flight(self.record)

@@ -88,8 +88,7 @@ def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
         if zones.same_zone(schedule.timezone, None):
             return ScheduleLines((cron.line,))
         return _hourly(
-            schedule,
-            msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name()),
+            schedule, msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name())
         )
     lines = []
     for expression in schedule.calendar:
@@ -113,8 +112,7 @@ def cron_lines(schedule: ScheduleConfig) -> ScheduleLines:
             return _hourly(schedule, text_of(error))
         if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
             return _hourly(
-                schedule,
-                msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name()),
+                schedule, msg("cron uses only this machine's time zone, {zone}", zone=zones.local_name())
             )
     return ScheduleLines(tuple(dict.fromkeys(lines)))
 

@@ -62,10 +62,7 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
         raise JobError(
             Outcome.CONFIG,
             msg("this machine has no crontab command"),
-            msg(
-                "use --backend systemd, or install cron: {command}",
-                command=install_command("cron"),
-            ),
+            msg("use --backend systemd, or install cron: {command}", command=install_command("cron")),
         )
     if not scheduler.by_cron and systemctl.version() is None:
         installed = subprocesses.is_on_path("systemctl")

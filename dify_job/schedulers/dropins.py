@@ -46,10 +46,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
         )
     if "Unit" in said:
         found.append(
-            msg(
-                "Unit= sets the unit that the timer starts to {units}",
-                units=" ".join(_values(said, "Unit")),
-            )
+            msg("Unit= sets the unit that the timer starts to {units}", units=" ".join(_values(said, "Unit")))
         )
     if not catch_up and _last(said, "Persistent") in _YES:
         found.append(msg("Persistent= catches up missed runs, although the job has catch_up = false"))

@@ -144,12 +144,7 @@ def render_http_socket(
         "since": lambda needed: version >= needed,
         "writes": [
             units.path_value(path)
-            for path in (
-                paths.units,
-                config.config_path.parent,
-                private_of(scope.base),
-                paths.stamps,
-            )
+            for path in (paths.units, config.config_path.parent, private_of(scope.base), paths.stamps)
         ],
         "protect_home": "read-only" if any(map(in_home, read)) else "yes",
     }

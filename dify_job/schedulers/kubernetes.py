@@ -305,7 +305,5 @@ def _rejected(what: str, why: str, hint: str = "") -> JobError:
 
 def _not_in_pod(job: Job, why: str, hint: str) -> JobError:
     return JobError(
-        Outcome.REJECTED,
-        msg("job {name} cannot run in a pod: {reason}", name=job.name, reason=why),
-        hint,
+        Outcome.REJECTED, msg("job {name} cannot run in a pod: {reason}", name=job.name, reason=why), hint
     )

@@ -324,10 +324,7 @@ def verify(
                     "systemd does not accept the units: {reason}",
                     reason=complaints[0].replace(f"{scratch}/", ""),
                 ),
-                msg(
-                    "to see the units for systemd {version}, use --dry-run",
-                    version=rendered_for,
-                ),
+                msg("to see the units for systemd {version}, use --dry-run", version=rendered_for),
             )
     return done.answered
 

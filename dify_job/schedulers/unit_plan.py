@@ -523,10 +523,6 @@ def _replacement_errors(
     if status.state is FileState.ABSENT and (elsewhere := observed.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,
-            msg(
-                "a unit with the name {name} exists already: {path}",
-                name=path.name,
-                path=elsewhere,
-            ),
+            msg("a unit with the name {name} exists already: {path}", name=path.name, path=elsewhere),
             msg("rename job {job}, or uninstall the software that installed {name}", job=job, name=path.name),
         )
