@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import KEY, Command
+from tests.support.command import KEY, Command, program_with_limits
 from tests.support.patience import PATIENCE
 from tests.support.socket_server import RespondWith
 
@@ -37,7 +37,7 @@ def peak(home: Path, base_url: str, *args: str) -> float:
     A small process starts the run, because the peak of a child begins with the memory of its parent.
     """
     measure = [sys.executable, "-I", "-S", str(BENCH / "measure.py"), "1"]
-    command = [sys.executable, "-m", "dify_job", "run", *args]
+    command = [sys.executable, *program_with_limits(), "run", *args]
     env = {
         "HOME": str(home),
         "STATE_DIRECTORY": str(home / "s"),

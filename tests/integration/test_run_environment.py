@@ -146,10 +146,10 @@ def test_clock_step_during_the_run_moves_no_deadline(
 def test_removed_working_directory_is_no_crash(
     dify_job: Command, server: FakeDify, words: tuple[str, ...], code: int
 ) -> None:
-    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m dify_job "$@"'
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" "$@"'
     env = dify_job.environ({"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
     ran = subprocess.run(
-        ["/bin/sh", "-c", script, sys.executable, *words],
+        ["/bin/sh", "-c", script, sys.executable, *dify_job.program, *words],
         env=env,
         cwd=dify_job.home,
         capture_output=True,

@@ -14,7 +14,7 @@ from tests.support.command_result import CommandResult
 from tests.support.environment import bare_environ
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import FakeDify
-from tests.support.fork_server import ForkedProcess, fork_server, needs_new_process
+from tests.support.fork_server import NO_SYSTEM_CONFIG, ForkedProcess, fork_server, needs_new_process
 from tests.support.patience import wait_until
 
 Process = subprocess.Popen[str] | ForkedProcess
@@ -54,9 +54,21 @@ PAUSES: dict[str, Any] = {
 
 
 def program_with_limits(**limits: float) -> tuple[str, str]:
-    """Return the arguments of Python for a command with these fields of RunLimits."""
-    imports = "from dify_job.cli.main import main; from dify_job.run.call_options import RunLimits"
-    return "-c", f"import sys; {imports}; main(sys.argv[1:], RunLimits(**{limits!r}))"
+    """Return the arguments of Python for `-m dify_job` without a system configuration of the machine.
+
+    Args:
+        limits: Fields of RunLimits that differ.
+    """
+    text = (
+        "import sys\n"
+        "from dify_job.__main__ import main\n"
+        "from pathlib import Path\n"
+        "from dify_job.config import discovery\n"
+        "from dify_job.run.call_options import RunLimits\n"
+        f"discovery._SYSTEM_CONFIG = Path({str(NO_SYSTEM_CONFIG)!r})\n"
+        f"main(sys.argv[1:], RunLimits(**{limits!r}))"
+    )
+    return "-c", text
 
 
 # For servers that never send what a run waits for, so that the wait always ends by its limit.
@@ -80,7 +92,7 @@ class Command:
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
     patches: dict[str, Any] = field(default_factory=dict)
-    program: Sequence[str] = ("-m", "dify_job")
+    program: Sequence[str] = field(default_factory=program_with_limits)
     started: list[Process] = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
