@@ -433,9 +433,8 @@ def downloads(value: Any) -> Downloads | None:
 def web_address(value: Any) -> str:
     """Read an http or https address, with whatever path and query it has."""
     url = line(value).strip()
-    if _http_address(url) is None or re.search(
-        r"[\s\x00-\x1f\\#]", url
-    ):  # not shown: a ping address is a secret
+    # The value is not shown, because the address of a ping is a secret.
+    if _http_address(url) is None or re.search(r"[\s\x00-\x1f\\#]", url):
         raise value_error("{setting} must be an http or https address")
     return url
 

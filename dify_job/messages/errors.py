@@ -51,13 +51,12 @@ def file_system_error(error: Exception) -> JobError | None:
     if not isinstance(error, OSError) or error.errno not in _BROKEN | _DENIED or error.filename is None:
         return None
     path = os.fsdecode(error.filename)
-    look = Command(("ls", "-ld", path))
     return JobError(
         Outcome.CANNOT_WRITE,
         msg("{path} cannot be used: {reason}", path=path, reason=error.strerror),
         msg("check the mount of the file system: {command}", command=Command(("df", "-h", path)))
         if error.errno in _BROKEN
-        else msg("check the path and its permissions: {command}", command=look),
+        else msg("check the path and its permissions: {command}", command=Command(("ls", "-ld", path))),
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError, obstacle_hint
+from ..messages.command import Command
+from ..messages.errors import JobError, disk_error_hint, obstacle_hint
 from ..messages.message import msg
 from .opened_file import read_regular
 from .secure_dir import Directory
@@ -202,7 +203,11 @@ def temporary_directory() -> Iterator[Path]:
                 path=place,
                 reason=error.strerror,
             ),
-            msg("check the free space: df {directory}", directory=place),
+            disk_error_hint(
+                error,
+                Path(place),
+                msg("check the free space: {command}", command=Command(("df", "-h", place))),
+            ),
         ) from None
 
 

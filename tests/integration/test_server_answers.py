@@ -63,6 +63,13 @@ def test_run_is_searched_for_after_a_proxy_timeout(
     assert server.count("post") == 1
 
 
+def server_with_a_run(post: RawResponse | list[RawResponse]) -> ScriptedServer:
+    """Return a server that executes the workflow, whatever it answers to the request."""
+    return ScriptedServer(
+        post=post, logs=answer(200, logs("running")), detail=answer(200, run_of("succeeded"))
+    )
+
+
 _ENVOY = b"upstream connect error or disconnect/reset before headers. reset reason: "
 
 
@@ -85,11 +92,7 @@ _ENVOY = b"upstream connect error or disconnect/reset before headers. reset reas
 def test_503_of_a_proxy_that_forwarded_the_request_is_not_retried(
     dify_job: Command, page: bytes, posts: int
 ) -> None:
-    with ScriptedServer(
-        post=[answer(503, page), stream(STARTED, finished("succeeded"))],
-        logs=answer(200, logs("running")),
-        detail=answer(200, run_of("succeeded")),
-    ) as server:
+    with server_with_a_run([answer(503, page), stream(STARTED, finished("succeeded"))]) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (0, posts)
 
@@ -99,11 +102,7 @@ def test_run_is_searched_for_after_a_late_page_of_a_proxy(dify_job: Command, pau
     """A load balancer can send its page with status 200 when Dify takes too long."""
     dify_job.limits |= {"prompt_rejection": 0.5}
     [(_, raw)] = answer(200, b"<html>We will be right back").parts
-    with ScriptedServer(
-        post=RawResponse(((pause, raw),)),
-        logs=answer(200, logs("running")),
-        detail=answer(200, run_of("succeeded")),
-    ) as server:
+    with server_with_a_run(RawResponse(((pause, raw),))) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (code, 1)
 
@@ -117,11 +116,7 @@ def test_503_that_may_be_a_timeout_of_a_gateway_is_not_retried(
     # AWS API Gateway: https://repost.aws/knowledge-center/api-gateway-500-error
     dify_job.limits |= {"prompt_rejection": 0.5}
     [(_, raw)] = answer(503, {"message": "Service Unavailable"}, headers).parts
-    with ScriptedServer(
-        post=[RawResponse(((pause, raw),)), stream(STARTED, finished("succeeded"))],
-        logs=answer(200, logs("running")),
-        detail=answer(200, run_of("succeeded")),
-    ) as server:
+    with server_with_a_run([RawResponse(((pause, raw),)), stream(STARTED, finished("succeeded"))]) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (0, posts)
 
@@ -135,11 +130,7 @@ def test_late_rejection_is_searched_for_a_run_only_where_it_would_be_retried(
 ) -> None:
     dify_job.limits |= {"prompt_rejection": 0.5}
     [(_, raw)] = answer(status, b"<h1>rejected</h1>", headers).parts
-    with ScriptedServer(
-        post=RawResponse(((pause, raw),)),
-        logs=answer(200, logs("running")),
-        detail=answer(200, run_of("succeeded")),
-    ) as server:
+    with server_with_a_run(RawResponse(((pause, raw),))) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (code, 1)
 
@@ -214,11 +205,7 @@ def test_run_is_searched_for_after_a_stream_of_pings_only(dify_job: Command) -> 
 def test_run_is_searched_for_after_a_stream_that_a_gateway_reformatted(dify_job: Command) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     lines = b"".join(json.dumps(event).encode() + b"\n" for event in (STARTED, finished("succeeded")))
-    with ScriptedServer(
-        post=RawResponse(((0.0, head + lines),)),
-        logs=answer(200, logs("running")),
-        detail=answer(200, run_of("succeeded")),
-    ) as server:
+    with server_with_a_run(RawResponse(((0.0, head + lines),))) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (0, 1), ran.stdout
 
