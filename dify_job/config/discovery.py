@@ -261,7 +261,12 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
 def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
     for key, value in document.data.items():
         if key not in ("defaults", "jobs"):
-            hint = suggestion(key, ["defaults", "jobs"])
+            other = (
+                msg("; a job begins with [jobs.{name}]", name=key)
+                if isinstance(value, dict) and valid_name(key)
+                else msg("; write a setting below [defaults] or [jobs.NAME]")
+            )
+            hint = suggestion(key, ["defaults", "jobs"]) or other
             yield msg(
                 "{place}: unknown setting {key!r}{hint}", place=document.place((key,)), key=key, hint=hint
             )

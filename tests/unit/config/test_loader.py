@@ -98,6 +98,8 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
     [
         ("[jobs.a]\n\ntimout = 3\n", ":3: unknown setting 'timout'; did you mean timeout?"),
         ("[job.a]\n", ":1: unknown setting 'job'; did you mean jobs?"),
+        ("[daily]\nevery = '2h'\n", ":1: unknown setting 'daily'; a job begins with [jobs.daily]"),
+        ("every = '2h'\n", ":1: unknown setting 'every'; write a setting below [defaults] or [jobs.NAME]"),
         ('[jobs.a]\ntimeout = "soon"\n', ":2: timeout is 'soon', which is not a time span"),
         ("[jobs.a]\ntimeout = 0\n", ":2: timeout must be more than 0 s"),
         ("[jobs.a]\ntimeout = true\n", ":2: timeout must be a time span"),
