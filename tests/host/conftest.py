@@ -1,11 +1,13 @@
 """A booted host for the whole session, with dify-job installed from the wheel."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -177,6 +179,14 @@ class Host:
         wanted = [row for row in rows if row["job"] in args or (row["backend"] and not args)]
         found: dict[str, Any] = (wanted or rows)[0]
         return found
+
+
+@pytest.fixture
+def port_8000() -> Iterator[None]:
+    """Lock port 8000, which all containers of a machine share."""
+    with (Path(tempfile.gettempdir()) / "dify-job-test-8000.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

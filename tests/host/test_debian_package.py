@@ -78,6 +78,7 @@ def configure(machine: Machine, server: FakeDify) -> None:
     machine.write("/etc/dify-job/credentials/daily.key", KEY, 0o600)
 
 
+@pytest.mark.usefixtures("port_8000")
 def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
     before = all_files(fresh)
     with FakeDify(APPS) as server:

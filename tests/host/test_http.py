@@ -1,13 +1,10 @@
 """The curl commands of the original system against the HTTP socket; denied callers, sandbox, removal."""
 
-import fcntl
 import json
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,19 +15,13 @@ from .conftest import CANARY, PYTHON, Host
 from .test_doctor import DoctorCase
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.usefixtures("port_8000")
+
 CALL = "curl -s -X POST http://localhost:8000/api/dify/call"
 START = 'curl -s -X POST "http://localhost:8000/api/dify/scheduler/start?interval_hours=2"'
 STOP = "curl -s -X POST http://localhost:8000/api/dify/scheduler/stop"
 STATUS = "curl -s http://localhost:8000/api/dify/scheduler/status"
 TOKEN = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture(autouse=True)
-def _port_8000() -> Iterator[None]:
-    """Lock port 8000, which all containers of a machine share."""
-    with (Path(tempfile.gettempdir()) / "dify-job-test-8000.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from dify_job.report.text import columns_of
 from tests.support.command import KEY
 from tests.support.fake_dify.apps import App, Node
@@ -58,6 +60,7 @@ def _store_key(host: Host, job: str, key: str) -> None:
     host.machine.write(f"/etc/dify-job/credentials/{job}.key", key + "\n", 0o600)
 
 
+@pytest.mark.usefixtures("port_8000")
 def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> None:
     night(host)
     for language in ("C.UTF-8", "zh_CN.UTF-8"):
