@@ -15,6 +15,7 @@ import pytest
 
 from dify_job.state.history import read_history
 from dify_job.state.store import InFlight, JobState, LockHeldError
+from tests.conftest import ROOT
 from tests.support.campaign import Campaign
 from tests.support.command import Command, catches
 from tests.support.fake_dify.apps import App, Node
@@ -229,8 +230,8 @@ def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: Fa
             time.sleep(0.15 + 0.1 * number)
             process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
         _, stderr = process.communicate()
-        # While Python itself starts, a SIGINT ends it with 1: no file of dify-job is in the traceback.
-        in_python = "KeyboardInterrupt" in stderr and "dify_job" not in stderr
+        # While Python itself starts, a SIGINT ends it with 1: no file of the package is in the traceback.
+        in_python = "KeyboardInterrupt" in stderr and f"{ROOT}/dify_job/" not in stderr
         return -signal.SIGINT if in_python else process.returncode
 
     codes: dict[int, int] = {}
