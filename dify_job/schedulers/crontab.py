@@ -192,10 +192,12 @@ def read_table() -> bytes:
     done = subprocesses.run(["crontab", "-l"])
     if done.code == 0:
         return _unescaped(done.stdout)
-    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U': No such file ..."
+    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U': No such file ...";
+    # and bcron.
     complaint = done.complaint.lower()
     busybox = "can't open" in complaint and "no such file" in complaint
-    if not done.stdout and ("no crontab for" in complaint or busybox):
+    bcron = "crontab does not exist" in complaint
+    if not done.stdout and ("no crontab for" in complaint or busybox or bcron):
         return b""
     raise JobError(
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,

@@ -345,7 +345,7 @@ def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: H
 
 
 def test_missing_crontab_is_empty_for_each_cron_implementation(tmp_path: Path) -> None:
-    for kind in ("debian", "busybox"):
+    for kind in ("debian", "busybox", "bcron"):
         home = Home(tmp_path / kind, booted=False)
         code, _, words = FakeCrontab(home.path, kind).main(["-l"])
         assert code == 1
