@@ -373,6 +373,15 @@ def test_status_of_a_thousand_jobs_queries_the_manager_once_within_two_seconds(h
     assert used < 3, "seconds of CPU, the stand-in's own included"
 
 
+def test_installation_without_a_running_systemd_says_that_nothing_starts_the_job(cron_home: Home) -> None:
+    for _ in range(2):
+        done = cron_home("install", "--user", "--backend", "systemd")
+        assert (
+            "  nothing starts the job until systemd runs: this machine was not booted with systemd\n"
+            in done.stdout
+        )
+
+
 def test_status_without_a_bus_reports_the_files(home: Home) -> None:
     home("install", "--user")
     home.booted = False
