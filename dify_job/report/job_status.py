@@ -127,6 +127,11 @@ class JobStatus:
         return self.history is not None and isinstance(self.history.error, PermissionError)
 
     @property
+    def hidden_by_scheduler(self) -> bool:
+        """True if a scheduler that may have the job does not report its jobs."""
+        return self.installed is None and bool(self.other_problems)
+
+    @property
     def paused(self) -> bool:
         """True if somebody disabled the schedule."""
         return self.installed is not None and self.installed.paused

@@ -342,6 +342,10 @@ def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: H
     assert done.code == 78
     assert "your crontab cannot be read: " + " ".join(complaint.split()) in done.stderr
     assert home.table.read_bytes() == b"0 0 * * * mine\n"
+    shown = home("status", "--user").stdout
+    assert "your crontab cannot be read: " in " ".join(shown.split())
+    assert "not installed" not in shown
+    assert "dify-job install" not in shown
 
 
 def test_missing_crontab_is_empty_for_each_cron_implementation(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.config.model import Config
 from dify_job.messages.errors import JobError
-from dify_job.schedulers import cron, installation, systemctl
+from dify_job.schedulers import cron, detect, installation, systemctl
 from dify_job.schedulers.backend import InstallOptions
 from dify_job.schedulers.cron import CronFiles, UserCrontab, _chown_step
 from dify_job.schedulers.model import Scope, Unit
@@ -179,3 +180,22 @@ def test_systemd_cron_starts_jobs_without_a_daemon(
     monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: True)
     monkeypatch.setattr(systemctl.Manager, "show", lambda _, names: dict.fromkeys(names, unit))
     assert cron.is_running() is runs
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "cron_d", "hidden"),
+    [
+        (1000, "/etc/dify-job/config.toml", False, True),
+        (1000, "/etc/dify-job/config.toml", True, False),
+        (1000, "/home/maria/.config/dify-job/config.toml", False, False),
+        (0, "/etc/dify-job/config.toml", False, False),
+    ],
+)
+def test_user_without_access_to_roots_crontab_cannot_see_whether_a_job_is_installed(
+    user: int, path: str, cron_d: bool, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(detect, "has_cron_d", lambda: cron_d)
+    monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: True)
+    error = detect.hidden_jobs_error(Config(path=Path(path), files=(), jobs={}))
+    assert (error is not None) is hidden
