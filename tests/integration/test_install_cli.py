@@ -458,6 +458,8 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     assert row["problems"] == []
     cron_home.first = "cron.is_running = lambda: False"
     _assert_one_judgement(cron_home, "backend", "the cron daemon is not running")
+    resumed = cron_home("resume", "daily", "--user").stdout
+    assert resumed.startswith("daily: resumed, but it is not enabled; to enable it, run: ")
 
 
 def test_problems_of_units_are_reported_without_their_config(home: Home) -> None:
