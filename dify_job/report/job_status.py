@@ -52,6 +52,7 @@ class Sync(StrEnum):
     EDITED = "edited"
     ORPHAN = "orphan"
     MISSING = msg("not installed")
+    UNKNOWN = "unknown"  # a scheduler that may have the job does not answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,19 +128,16 @@ class JobStatus:
         return self.history is not None and isinstance(self.history.error, PermissionError)
 
     @property
-    def hidden_by_scheduler(self) -> bool:
-        """True if a scheduler that may have the job does not report its jobs."""
-        return self.installed is None and bool(self.other_problems)
-
-    @property
     def paused(self) -> bool:
         """True if somebody disabled the schedule."""
         return self.installed is not None and self.installed.paused
 
     @property
     def enabled(self) -> bool | None:
-        """True if the scheduler will start the job; None if the service manager does not answer."""
-        return self.installed.enabled if self.installed is not None else False
+        """True if the scheduler will start the job; None if the scheduler does not answer."""
+        if self.installed is None:
+            return None if self.sync is Sync.UNKNOWN else False
+        return self.installed.enabled
 
     @property
     def recent(self) -> list[RunRecord]:
@@ -200,7 +198,7 @@ def configured_status(
     past = job_history(name, state, job.console_url if job is not None else None)
     return JobStatus(
         job=name,
-        sync=Sync.MISSING,
+        sync=Sync.MISSING if scheduler_error is None else Sync.UNKNOWN,
         **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
         other_problems=(with_fix(scheduler_error.message, scheduler_error.hint),)

@@ -223,7 +223,7 @@ def next_run_text(row: JobStatus, terminal: Terminal) -> str:
         row: The job.
         terminal: The terminal.
     """
-    if row.hidden_by_scheduler:
+    if row.sync is Sync.UNKNOWN:
         return ""
     if row.installed is None:
         return translate(msg("not installed"))
@@ -255,7 +255,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
         if row.schedule is None and row.config_error is None
         else NOT_INSTALLED,
     }
-    if row.sync in texts and not row.hidden_by_scheduler:
+    if row.sync in texts:
         yield texts[row.sync]
     if row.config_error is not None:
         yield msg("the job's configuration has an error (shown above)")
@@ -283,9 +283,9 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
             yield command("dify-job", "install", job, "--diff", needs_root=root)
         case Sync.ORPHAN:
             yield command("dify-job", "uninstall", job, needs_root=root)
-        case Sync.MISSING if row.config_error is not None:
+        case Sync.MISSING | Sync.UNKNOWN if row.config_error is not None:
             yield command("dify-job", "config", "validate")
-        case Sync.MISSING if not row.hidden_by_scheduler:
+        case Sync.MISSING:
             yield command("dify-job", "install", job) if row.schedule else command("dify-job", "status")
 
 

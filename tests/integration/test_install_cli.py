@@ -346,6 +346,8 @@ def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: H
     assert "your crontab cannot be read: " in " ".join(shown.split())
     assert "not installed" not in shown
     assert "dify-job install" not in shown
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    assert (row["sync"], row["enabled"], row["healthy"]) == ("unknown", None, False)
 
 
 def test_missing_crontab_is_empty_for_each_cron_implementation(tmp_path: Path) -> None:
