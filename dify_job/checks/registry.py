@@ -17,7 +17,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import access
 from ..schedulers.backend import Backend
-from ..schedulers.detect import find_jobs, visible
+from ..schedulers.detect import find_jobs, hidden_jobs_error, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.model import Scope
 from .context import HostContext, store_forms
@@ -248,7 +248,7 @@ def check_jobs(
             backend=backend,
             scope=asked,
             probes=probes,
-            scheduler_error=scheduler_error,
+            scheduler_error=scheduler_error or hidden_jobs_error(config),
         )
         for one in jobs
     ]

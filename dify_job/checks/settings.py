@@ -326,7 +326,7 @@ def check_zone(context: HostContext) -> Finding:
         msg(
             "the schedule uses {zones}; this machine's time is {now:%H:%M %Z}",
             zones=zone_names,
-            now=context.now.astimezone(),
+            now=context.now.astimezone(zones.zone_of(None)),
         )
     )
 

@@ -47,7 +47,7 @@ def echo(text: str) -> None:
 
 
 def echo_data(text: str) -> None:
-    """Print a text to stdout as UTF-8 in every locale, as it is.
+    """Print a text to stdout, as it is: to a terminal in its encoding, otherwise as UTF-8 in every locale.
 
     Args:
         text: Secrets in it are redacted.
@@ -76,7 +76,7 @@ def _write_text(text: str) -> None:
     if sys.stdout is None:
         raise StdoutError(msg("standard output was closed before the command started"))
     # A lone surrogate becomes its \\udXXX escape, as JSON requires.
-    data = text.encode(errors="backslashreplace")
+    data = text.encode(sys.stdout.encoding if sys.stdout.isatty() else "utf-8", "backslashreplace")
     try:
         sys.stdout.flush()
         if len(data) < _WITH_LINE_END:

@@ -70,7 +70,7 @@ def _set_paused(
             else:
                 echo_info(
                     msg(
-                        "{job}: resumed, but its timer is not enabled; to enable it, run: {commands}",
+                        "{job}: resumed, but it is not enabled; to enable it, run: {commands}",
                         job=result.job,
                         commands=join(" && ", result.enable_commands),
                     )

@@ -98,9 +98,21 @@ def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
     """Return True if a service manager started this process (systemd.exec(5)).
 
     Args:
-        environ: The environment variables; cron sets no INVOCATION_ID.
+        environ: The environment variables; cron sets no INVOCATION_ID, but busybox passes on its own.
     """
-    return "INVOCATION_ID" in environ
+    return "INVOCATION_ID" in environ and not _is_below_crond()
+
+
+def _is_below_crond() -> bool:
+    """Return whether crond is a parent of this process, directly or above shells."""
+    process = os.getppid()
+    with contextlib.suppress(OSError, ValueError):
+        while process > 1:
+            before, _, after = Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")
+            if before.endswith(b"(crond"):
+                return True
+            process = int(after.split()[1])
+    return False
 
 
 def notified_by_unit(job: Job) -> bool:

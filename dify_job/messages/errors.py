@@ -76,9 +76,9 @@ def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
         otherwise: The hint for errors other than lack of space, a read-only file system, or another kind of
             file at the path.
     """
-    if error.errno not in _OBSTACLES:
-        return disk_error_hint(error, place, otherwise)
     path = place / error.filename if isinstance(error.filename, str) else place
+    if error.errno not in _OBSTACLES:
+        return disk_error_hint(error, path, otherwise)
     for each in (path, *path.parents):
         if os.path.lexists(each) and (each == path or not each.is_dir()):
             is_directory = each != path or (error.errno == errno.EEXIST and error.filename != path.name)

@@ -52,6 +52,7 @@ class Sync(StrEnum):
     EDITED = "edited"
     ORPHAN = "orphan"
     MISSING = msg("not installed")
+    UNKNOWN = "unknown"  # a scheduler that may have the job does not answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +134,10 @@ class JobStatus:
 
     @property
     def enabled(self) -> bool | None:
-        """True if the scheduler will start the job; None if the service manager does not answer."""
-        return self.installed.enabled if self.installed is not None else False
+        """True if the scheduler will start the job; None if the scheduler does not answer."""
+        if self.installed is None:
+            return None if self.sync is Sync.UNKNOWN else False
+        return self.installed.enabled
 
     @property
     def recent(self) -> list[RunRecord]:
@@ -195,7 +198,7 @@ def configured_status(
     past = job_history(name, state, job.console_url if job is not None else None)
     return JobStatus(
         job=name,
-        sync=Sync.MISSING,
+        sync=Sync.MISSING if scheduler_error is None else Sync.UNKNOWN,
         **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
         other_problems=(with_fix(scheduler_error.message, scheduler_error.hint),)

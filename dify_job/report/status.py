@@ -13,7 +13,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
 from ..schedulers.backend import Backend
-from ..schedulers.detect import chosen_scope, find_jobs, is_from
+from ..schedulers.detect import chosen_scope, find_jobs, hidden_jobs_error, is_from
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.model import InstalledJob
 from .job_status import Health, JobStatus, configured_status, installed_status, with_fix
@@ -93,6 +93,7 @@ def host_status(
     now, (found, scheduler_error) = datetime.now(UTC), find_jobs(backends, jobs)
     configs = _Configs(_load(config_path, env_file))
     callers = configs.callers if isinstance(configs.callers, Config) else None
+    hidden = scheduler_error or hidden_jobs_error(callers)
     if isinstance(configs.callers, JobError) and not found:
         raise configs.callers
     rows = [
@@ -105,7 +106,7 @@ def host_status(
         if jobs or every_scope or belongs_to(installed_job, callers)
     }
     wanted = jobs or (callers.names if callers is not None else ())
-    rows += [configured_status(job, callers, now, scheduler_error) for job in wanted if job not in there]
+    rows += [configured_status(job, callers, now, hidden) for job in wanted if job not in there]
     if scheduler_error is not None and not rows:
         raise scheduler_error
     rows.sort(key=lambda row: (_ORDER.index(row.health), *_identity(row)))

@@ -223,6 +223,8 @@ def next_run_text(row: JobStatus, terminal: Terminal) -> str:
         row: The job.
         terminal: The terminal.
     """
+    if row.sync is Sync.UNKNOWN:
+        return ""
     if row.installed is None:
         return translate(msg("not installed"))
     if row.paused:
@@ -281,7 +283,7 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
             yield command("dify-job", "install", job, "--diff", needs_root=root)
         case Sync.ORPHAN:
             yield command("dify-job", "uninstall", job, needs_root=root)
-        case Sync.MISSING if row.config_error is not None:
+        case Sync.MISSING | Sync.UNKNOWN if row.config_error is not None:
             yield command("dify-job", "config", "validate")
         case Sync.MISSING:
             yield command("dify-job", "install", job) if row.schedule else command("dify-job", "status")

@@ -32,8 +32,13 @@ from .model import ABSENT, InstalledJob, RenderedFile, Scope
 from .reconcile import InstallResult, Plan, StateChange, Step, change_files, file_change, replacement_errors
 
 CRON_D = Path("/etc/cron.d")
-_DAEMONS = ("cron", "crond")
+_PROGRAMS = ("cron", "crond")
+_DAEMONS = (*_PROGRAMS, "bcron-sched")
 _SBIN = ("/usr/sbin", "/sbin")  # not in every user's PATH
+_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_SYSTEMD_CRON = "cron.target"  # systemd-cron makes timers of all crontabs, and has no daemon
+_SERVICES = ("cron.service", "crond.service", "cronie.service", _SYSTEMD_CRON)
+_INIT_D = ("/etc/init.d",)
 # Debian and busybox, cronie, Alpine's busybox
 CRONTAB = Path("crontab")  # the place of a block in the caller's crontab
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
@@ -304,11 +309,23 @@ class UserCrontab(Cron):
 def has_cron_d() -> bool:
     """Return whether cron reads /etc/cron.d; busybox ignores the directory, which packages can create."""
     daemons = (Path(directory, "crond") for directory in _SBIN)
-    return CRON_D.is_dir() and not any(resolved(daemon).name == "busybox" for daemon in daemons)
+    # busybox.nosuid: a build with BUSYBOX_SPLIT_SUID, as in Yocto
+    return CRON_D.is_dir() and not any(resolved(daemon).name.startswith("busybox") for daemon in daemons)
 
 
 def is_running() -> bool:
-    """Return whether cron or crond runs; by its pid file if /proc hides other users' processes."""
+    """Return whether cron starts jobs: a daemon, or systemd-cron."""
+    return _daemon_runs() or _systemd_cron_runs()
+
+
+def _systemd_cron_runs() -> bool:
+    manager = systemctl.Manager(Scope.SYSTEM)
+    unit = manager.show([_SYSTEMD_CRON]).get(_SYSTEMD_CRON) if manager.unavailable_reason() is None else None
+    return unit is not None and unit.active
+
+
+def _daemon_runs() -> bool:
+    """Return whether a cron daemon runs; by its pid file if /proc hides other users' processes."""
     with contextlib.suppress(OSError):
         for process_directory in Path("/proc").iterdir():
             if process_directory.name.isdigit():
@@ -330,18 +347,20 @@ def changed_at(places: Iterable[Path]) -> datetime | None:
 
 def start_command() -> str:
     """Return the caller's command that starts or installs the cron daemon."""
-    there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.is_on_path(name)]
-    if not there:
+    there = [name for name in _PROGRAMS if _exists(name, _SBIN) or subprocesses.is_on_path(name)]
+    units = [name for name in _SERVICES if _exists(name, _UNITS)]
+    scripts = [name for name in (*_PROGRAMS, "cronie") if _exists(name, _INIT_D)]
+    if units and systemctl.is_booted():
+        start = f"systemctl enable --now {units[0].removesuffix('.service')}"
+    elif not there:
         start = str(install_command("cron"))
-    elif systemctl.is_booted():
-        start = f"systemctl enable --now {there[0]}"
     else:
-        start = f"service {there[0]} start" if _in_sbin("service") else there[0]
+        start = f"service {scripts[0]} start" if scripts and _exists("service", _SBIN) else there[0]
     return f"{sudo_prefix()}{start}"
 
 
-def _in_sbin(name: str) -> bool:
-    return any(Path(directory, name).exists() for directory in _SBIN)
+def _exists(name: str, directories: Iterable[str]) -> bool:
+    return any(Path(directory, name).exists() for directory in directories)
 
 
 def _owns_state(user: str, job: str) -> bool:

@@ -192,10 +192,12 @@ def read_table() -> bytes:
     done = subprocesses.run(["crontab", "-l"])
     if done.code == 0:
         return _unescaped(done.stdout)
-    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U': No such file ..."
+    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U': No such file ...";
+    # and bcron.
     complaint = done.complaint.lower()
     busybox = "can't open" in complaint and "no such file" in complaint
-    if not done.stdout and ("no crontab for" in complaint or busybox):
+    bcron = "crontab does not exist" in complaint
+    if not done.stdout and ("no crontab for" in complaint or busybox or bcron):
         return b""
     raise JobError(
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
@@ -225,12 +227,15 @@ def write_crontab(before: bytes, after: bytes) -> Step:
         nonlocal written
         if read_table() != before:
             raise StalePlanError
-        _write_table(after)
+        complaint = _write_table(after)
         try:
-            written = _without_header(read_table()) == _without_header(after)
+            there = read_table()
         except JobError:
             _write_table(before)
             raise
+        written = _without_header(there) == _without_header(after)
+        if there == before != after and complaint:  # busybox exits with 0
+            raise _rejected(complaint)
         if not written:
             raise StalePlanError
 
@@ -257,16 +262,17 @@ def _without_header(table: bytes) -> bytes:
     return _CRONS_HEADER.sub(b"", table)
 
 
-def _write_table(table: bytes) -> None:
-    """Write the table without cron's header, because some crons would write it twice."""
+def _write_table(table: bytes) -> str:
+    """Write the table without cron's header, which some crons would write twice; return the complaint."""
     body = _without_header(table)
-    _install_table(body)
+    complaint = _install_table(body)
     if body not in (b"", table) and not _CRONS_HEADER.match(read_table()):
-        _install_table(table)  # this cron writes no header: the lines belong to the user
+        complaint = _install_table(table)  # this cron writes no header: the lines belong to the user
+    return complaint
 
 
-def _install_table(table: bytes) -> None:
-    """Install the table; remove an empty table, which contained only managed blocks."""
+def _install_table(table: bytes) -> str:
+    """Install the table, or remove an empty one, which had only managed blocks; return the complaint."""
     if not table:
         done = subprocesses.run(["crontab", "-r"])
     else:
@@ -275,8 +281,13 @@ def _install_table(table: bytes) -> None:
             file.write_bytes(table)
             done = subprocesses.run(["crontab", str(file)])  # never a pipe: an empty pipe empties the table
     if done.code != 0:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            msg("the crontab command rejected the new crontab: {reason}", reason=done.reason),
-            msg("your crontab is unchanged; to see it, run: crontab -l"),
-        )
+        raise _rejected(done.reason)
+    return done.complaint
+
+
+def _rejected(reason: str) -> JobError:
+    return JobError(
+        Outcome.CANNOT_WRITE,
+        msg("the crontab command rejected the new crontab: {reason}", reason=reason),
+        msg("your crontab is unchanged; to see it, run: crontab -l"),
+    )

@@ -105,6 +105,27 @@ def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
     return tuple(found)
 
 
+def hidden_jobs_error(config: Config | None) -> JobError | None:
+    """Return why the caller cannot see root's jobs: without cron.d they are in root's crontab.
+
+    Args:
+        config: The caller's configuration, or None.
+    """
+    if (
+        os.geteuid() == 0
+        or config is None
+        or config.path != scope_config(system=True)
+        or has_cron_d()
+        or not subprocesses.is_on_path("crontab")
+    ):
+        return None
+    return JobError(
+        Outcome.DENIED,
+        msg("root may have installed the job, but only root can read root's crontab"),
+        command("dify-job", "status", needs_root=True),
+    )
+
+
 def _cron(scope: Scope) -> Backend:
     """Return the cron backend. busybox has no cron.d, so root's jobs are in root's crontab."""
     return CronFiles() if scope is Scope.SYSTEM and has_cron_d() else UserCrontab(scope)

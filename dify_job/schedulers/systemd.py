@@ -14,7 +14,7 @@ from . import access, systemctl, unit_plan, units
 from .backend import Backend, InstallOptions
 from .job_spec import JobSpec, failure_unit_name, interpreter_of, job_of_unit, unit_names
 from .model import InstalledJob, RenderedFile, Scope, Unit
-from .reconcile import Plan
+from .reconcile import InstallResult, Plan
 from .systemctl import SystemdPaths
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
 
@@ -89,11 +89,15 @@ class Systemd(Backend):
                 verified = systemctl.verify(changing, files, self.scope, self.version)
             except JobError as error:
                 errors = (error,)
-        note = msg("systemd-analyze is not installed, so only dify-job itself checked the units")
-        results = (
-            replace(one, notes=(*one.notes, note)) if one.changed and not verified else one
-            for one in plan.results
-        )
+        why_not = self.manager.unavailable_reason()
+
+        def notes(one: InstallResult) -> Iterator[str]:
+            if one.changed and not verified:
+                yield msg("systemd-analyze is not installed, so only dify-job itself checked the units")
+            if one.enabled and why_not is not None:
+                yield msg("nothing starts the job until systemd runs: {why_not}", why_not=why_not)
+
+        results = (replace(one, notes=(*one.notes, *notes(one))) for one in plan.results)
         return replace(plan, errors=errors, results=tuple(results))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:

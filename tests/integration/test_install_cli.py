@@ -345,10 +345,16 @@ def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: H
     assert done.code == 78
     assert "your crontab cannot be read: " + " ".join(complaint.split()) in done.stderr
     assert home.table.read_bytes() == b"0 0 * * * mine\n"
+    shown = home("status", "--user").stdout
+    assert "your crontab cannot be read: " in " ".join(shown.split())
+    assert "not installed" not in shown
+    assert "dify-job install" not in shown
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    assert (row["sync"], row["enabled"], row["healthy"]) == ("unknown", None, False)
 
 
 def test_missing_crontab_is_empty_for_each_cron_implementation(tmp_path: Path) -> None:
-    for kind in ("debian", "busybox"):
+    for kind in ("debian", "busybox", "bcron"):
         home = Home(tmp_path / kind, booted=False)
         code, _, words = FakeCrontab(home.path, kind).main(["-l"])
         assert code == 1
@@ -374,6 +380,15 @@ def test_status_of_a_thousand_jobs_queries_the_manager_once_within_two_seconds(h
     asked = [line for line in home.manager.log()[before:] if line.startswith("show ")]
     assert len(asked) == 1
     assert used < 3, "seconds of CPU, the stand-in's own included"
+
+
+def test_installation_without_a_running_systemd_says_that_nothing_starts_the_job(cron_home: Home) -> None:
+    for _ in range(2):
+        done = cron_home("install", "--user", "--backend", "systemd")
+        assert (
+            "  nothing starts the job until systemd runs: this machine was not booted with systemd\n"
+            in done.stdout
+        )
 
 
 def test_status_without_a_bus_reports_the_files(home: Home) -> None:
@@ -448,6 +463,8 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     assert row["problems"] == []
     cron_home.first = "cron.is_running = lambda: False"
     _assert_one_judgement(cron_home, "backend", "the cron daemon is not running")
+    resumed = cron_home("resume", "daily", "--user").stdout
+    assert resumed.startswith("daily: resumed, but it is not enabled; to enable it, run: ")
 
 
 def test_problems_of_units_are_reported_without_their_config(home: Home) -> None:

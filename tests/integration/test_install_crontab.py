@@ -214,18 +214,24 @@ def test_world_writable_cron_d_and_stopped_cron_are_reported(
     ("existing", "booted", "command"),
     [
         ((), True, "apt-get install cron"),
-        (("cron", "service"), False, "service cron start"),
-        (("cron", "service"), True, "systemctl enable --now cron"),
-        (("crond",), True, "systemctl enable --now crond"),
-        (("crond",), False, "crond"),
+        (("sbin/cron", "sbin/service", "init.d/cron"), False, "service cron start"),
+        (("sbin/cron", "sbin/service", "units/cron.service"), True, "systemctl enable --now cron"),
+        (("sbin/crond", "units/crond.service"), True, "systemctl enable --now crond"),
+        (("sbin/crond", "units/cronie.service"), True, "systemctl enable --now cronie"),
+        (("units/cron.target",), True, "systemctl enable --now cron.target"),
+        (("sbin/crond", "sbin/service", "init.d/cronie"), False, "service cronie start"),
+        (("sbin/crond", "sbin/service", "units/crond.service"), False, "crond"),
+        (("sbin/crond",), True, "crond"),
     ],
 )
 def test_stopped_cron_is_reported_with_the_start_command_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: tuple[str, ...], booted: bool, command: str
 ) -> None:
+    for directory, constant in (("sbin", "_SBIN"), ("units", "_UNITS"), ("init.d", "_INIT_D")):
+        (tmp_path / directory).mkdir()
+        monkeypatch.setattr(cron, constant, (tmp_path / directory,))
     for name in existing:
         (tmp_path / name).touch()
-    monkeypatch.setattr(cron, "_SBIN", (tmp_path,))
     monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: False)
     monkeypatch.setattr("dify_job.schedulers.systemctl.is_booted", lambda: booted)
     monkeypatch.setattr("os.geteuid", lambda: 0)

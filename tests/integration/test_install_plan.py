@@ -392,6 +392,17 @@ def test_crontab_that_a_signal_ends_is_reported_with_it(home: Home) -> None:
     ), done.stderr
 
 
+def test_crontab_that_is_not_written_is_reported_although_crontab_succeeds(home: Home) -> None:
+    """As busybox does on a read-only file system."""
+    program = home.path / "bin/crontab"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = -l ] && exec echo \'# mine\'\necho "crontab: can\'t create maria.new" >&2\n'
+    )
+    done = home("install", "--user", "--backend", "cron")
+    assert done.code == 73
+    assert "rejected the new crontab: crontab: can't create maria.new" in done.stderr
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_kustomization_that_is_no_file_is_left_as_it_is(make: Callable[[Path], None], home: Home) -> None:
     place = home.path / "out/kustomization.yaml"

@@ -229,6 +229,11 @@ def test_colours_follow_the_terminal_and_no_color(night: Home, env: dict[str, st
     assert b"\x1b" in shown or not coloured
 
 
+def test_terminal_gets_text_in_its_encoding(night: Home) -> None:
+    shown, _ = on_terminal(night, "status", "--user", LC_ALL="zh_CN.UTF-8", PYTHONIOENCODING="gbk")
+    assert "任务" in shown.decode("gbk")
+
+
 def test_watch_refreshes_the_status_until_ctrl_c(night: Home) -> None:
     night.first = "import dify_job.cli.status as s; s._REFRESH_INTERVAL = 0.2"
     shown, code = on_terminal(

@@ -213,6 +213,8 @@ class FakeCrontab:
     def _none(self) -> str:
         if self._kind == "busybox":
             return "crontab: can't open 'maria': No such file or directory\n"
+        if self._kind == "bcron":
+            return "bcrontab: Fatal: Crontab does not exist\n"
         return "no crontab for maria\n"
 
 

@@ -1,6 +1,8 @@
 """Checks of settings against the host."""
 
+import time
 import venv
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,18 @@ def test_missing_zone_data_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "Asia/Shanghai").touch()
     assert settings.check_zone(context_of(zoned)).severity is Severity.OK
     assert settings.check_zone(context_of(make_job())).severity is Severity.OK
+
+
+def test_time_of_the_machine_does_not_depend_on_tz(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dify_job.schedule.zones.zone_of", lambda _: UTC)
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        message = settings.check_zone(context_of(make_job())).message
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert message.endswith(f"this machine's time is {NOW:%H:%M} UTC")
 
 
 @pytest.mark.parametrize(

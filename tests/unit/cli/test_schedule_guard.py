@@ -1,6 +1,9 @@
 """Whether a scheduled start is a run: by hand, due, too late, asked for; and its jitter."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -99,3 +102,22 @@ def test_only_a_unit_has_a_handler_of_failures(monkeypatch: pytest.MonkeyPatch) 
     assert not notified_by_unit(notified), "under cron"
     monkeypatch.setenv("INVOCATION_ID", "0" * 32)
     assert not notified_by_unit(job(every=3600.0))
+
+
+@pytest.mark.parametrize(("parent", "by_systemd"), [("crond", False), ("wrapper", True)])
+def test_start_by_a_crond_that_passes_on_its_environment_is_by_cron(
+    tmp_path: Path, parent: str, by_systemd: bool
+) -> None:
+    """As busybox does, whose crond can be a unit of systemd."""
+    program = "from dify_job.cli.schedule_guard import under_systemd; print(under_systemd())"
+    shell, script = tmp_path / parent, tmp_path / "script"
+    shell.symlink_to("/bin/sh")
+    script.write_text('"$@"; true\n')  # a shell that stays
+    done = subprocess.run(
+        [shell, script, "sh", script, sys.executable, "-c", program],
+        env=os.environ | {"INVOCATION_ID": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{by_systemd}\n"

@@ -1,5 +1,6 @@
 """Hints about what stands in the place of a directory can be followed without harm."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -48,3 +49,9 @@ def test_hint_makes_room(kind: str, tmp_path: Path) -> None:
         )
     subprocess.run(shlex.split(hint.rpartition("it: ")[2]), check=True)
     wanted.mkdir(parents=True)
+
+
+def test_hint_for_a_read_only_file_system_names_the_path_that_was_not_written(tmp_path: Path) -> None:
+    (tmp_path / "config.d").mkdir()
+    error = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "config.d/daily.toml"))
+    assert str(obstacle_hint(error, Path("/var/spool/cron"), "")).endswith(f"findmnt -T {tmp_path}/config.d")

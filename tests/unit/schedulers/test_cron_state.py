@@ -2,15 +2,17 @@
 
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from dify_job.config.model import Config
 from dify_job.messages.errors import JobError
-from dify_job.schedulers import cron, installation
+from dify_job.schedulers import cron, detect, installation, systemctl
 from dify_job.schedulers.backend import InstallOptions
 from dify_job.schedulers.cron import CronFiles, UserCrontab, _chown_step
-from dify_job.schedulers.model import Scope
+from dify_job.schedulers.model import Scope, Unit
 from dify_job.schedulers.reconcile import Plan, StateChange, Step, execute
 from tests.support.job_specs import job_spec
 from tests.support.statuses import installed
@@ -137,7 +139,13 @@ def test_crontab_of_root_is_one_installation_for_both_scopes(monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("directory", "target", "read"),
-    [(True, None, True), (True, "cronie", True), (True, "busybox", False), (False, None, False)],
+    [
+        (True, None, True),
+        (True, "cronie", True),
+        (True, "busybox", False),
+        (True, "busybox.nosuid", False),
+        (False, None, False),
+    ],
 )
 def test_cron_d_is_not_used_with_busybox(
     directory: bool, target: str | None, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,3 +158,44 @@ def test_cron_d_is_not_used_with_busybox(
         (tmp_path / target).touch()
         (tmp_path / "crond").symlink_to(target)
     assert cron.has_cron_d() is read
+
+
+def test_daemon_of_bcron_starts_jobs(tmp_path: Path) -> None:
+    (tmp_path / "bcron-sched").symlink_to("/bin/sleep")
+    daemon = subprocess.Popen([tmp_path / "bcron-sched", "60"])
+    try:
+        assert cron.is_running()
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+@pytest.mark.parametrize(("state", "runs"), [("active", True), ("inactive", False)])
+def test_systemd_cron_starts_jobs_without_a_daemon(
+    state: str, runs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit({"Id": "cron.target", "ActiveState": state})
+    monkeypatch.setattr(cron, "_DAEMONS", ())
+    monkeypatch.setattr(systemctl, "_BOOTED", tmp_path)
+    monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: True)
+    monkeypatch.setattr(systemctl.Manager, "show", lambda _, names: dict.fromkeys(names, unit))
+    assert cron.is_running() is runs
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "cron_d", "hidden"),
+    [
+        (1000, "/etc/dify-job/config.toml", False, True),
+        (1000, "/etc/dify-job/config.toml", True, False),
+        (1000, "/home/maria/.config/dify-job/config.toml", False, False),
+        (0, "/etc/dify-job/config.toml", False, False),
+    ],
+)
+def test_user_without_access_to_roots_crontab_cannot_see_whether_a_job_is_installed(
+    user: int, path: str, cron_d: bool, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(detect, "has_cron_d", lambda: cron_d)
+    monkeypatch.setattr("dify_job.system.subprocesses.is_on_path", lambda _: True)
+    error = detect.hidden_jobs_error(Config(path=Path(path), files=(), jobs={}))
+    assert (error is not None) is hidden
