@@ -108,8 +108,8 @@ def for_reader(text: str, reader: Reader) -> str:
         if (text.needs_root and reader.lacks_root) or (
             reader.by_sudo and (text.needs_root or argv[0] == "dify-job")
         ):
-            argv = ("sudo", *argv)
-        return Command(argv)
+            return Command(("sudo", *argv))
+        return Command(argv, needs_root=text.needs_root)
     if isinstance(text, Message):
         return text.map(lambda value: for_reader(value, reader))
     return text
