@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from ..config.loader import load_config
@@ -245,7 +246,8 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     """Check for a configuration that changed since install; check_program reports another interpreter."""
     source = Path(installed_job.source)
     if context.config.path is not None and installed_job.source and source != context.config.path.absolute():
-        if _has_lost(source, context.job.name):
+        left = _jobs_in(source)
+        if left is not None and context.job.name not in left:
             lost = msg(
                 "the job was installed from the configuration {source}, which no longer contains it",
                 source=source,
@@ -265,12 +267,13 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     return None
 
 
-def _has_lost(config: Path, job: str) -> bool:
-    """Return whether a configuration is missing or no longer contains a job."""
+@cache
+def _jobs_in(config: Path) -> tuple[str, ...] | None:
+    """Return the names of the jobs in a configuration, read once; None if it cannot be read or used."""
     try:
-        return job not in load_config(config).names
-    except JobError:  # it cannot be read or used
-        return is_missing(config)
+        return load_config(config).names
+    except JobError:
+        return () if is_missing(config) else None
 
 
 def check_overrides(context: HostContext) -> Finding | None:
