@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -278,7 +278,7 @@ def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[
         "last": latest_run(read_last(past.directory), runs, unit_result, past.abandoned),
         "history": past,
         "past": summary(runs) if runs is not None else None,
-        "failures": tuple(failures_since(past.runs, parse_since("yesterday", now))),
+        "failures": tuple(failures_since(past.runs, parse_since("yesterday", now), now + timedelta(days=1))),
         "running": running,
         "running_since": since,
     }

@@ -166,7 +166,7 @@ def private_of(base: Path) -> Path:
 
 
 def link_to_private(directory: Path) -> None:
-    """Restore systemd's link or its target; with a directory in place of the link, the unit fails with 238."""
+    """Restore systemd's link or its target; with a directory in place of a link, the unit fails with 238."""
     if directory.parent != SYSTEM_BASE or os.geteuid() != 0:
         return
     private = private_of(directory.parent) / directory.name
