@@ -1,4 +1,4 @@
-"""Cost of `install`, a second `install` and `status` for COUNT jobs, without the cost of systemctl.
+"""Cost of `install`, a second `install`, `status` and `uninstall` for COUNT jobs, without systemctl's cost.
 
 Prints JSON: for each command CPU and wall seconds, calls per verb of systemctl, and changed files (opened for
 writing, renamed, removed or created).
@@ -103,6 +103,7 @@ def main(count: int, home: Path) -> None:
         ("install", ["install", "--user", "--backend", "systemd"]),
         ("install, unchanged", ["install", "--user", "--backend", "systemd"]),
         ("status", ["status", "--user", "--backend", "systemd"]),
+        ("uninstall", ["uninstall", "--all", "--purge", "--user", "--backend", "systemd"]),
     ):
         manager.calls.clear()
         writes.seen.clear()

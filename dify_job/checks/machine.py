@@ -13,7 +13,7 @@ from pathlib import Path
 from ..messages.command import command
 from ..messages.message import join, msg
 from ..schedulers import access, systemctl
-from ..state.directories import private_of
+from ..state.directories import lacks_private, private_of
 from ..state.reader import lock_holder
 from ..system import subprocesses
 from ..system.packages import install_command
@@ -308,7 +308,7 @@ def _stop(context: HostContext, who: str) -> str:
 
 
 def _nearest_existing(path: Path) -> Path:
-    while not os.path.lexists(path) and path != path.parent:
+    while (not os.path.lexists(path) or lacks_private(path)) and path != path.parent:
         path = path.parent
     return path
 

@@ -3,9 +3,12 @@
 import os
 import stat
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from ..config.loader import load_config
 from ..messages.command import Command, command
+from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..schedule import schedule_lines, zones
 from ..schedulers import access, cron, dropins, systemctl
@@ -17,6 +20,7 @@ from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, file_status
 from ..system.opened_file import read_regular
 from ..system.packages import install_command
+from ..system.paths import is_missing
 from .context import HostContext
 from .finding import Finding, fail, ok, warn
 
@@ -240,21 +244,36 @@ def _check_cron_file(context: HostContext, installed_job: InstalledJob) -> Findi
 
 def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
     """Check for a configuration that changed since install; check_program reports another interpreter."""
-    if (
-        context.config.path is not None
-        and installed_job.source
-        and Path(installed_job.source) != context.config.path.absolute()
-    ):
+    source = Path(installed_job.source)
+    if context.config.path is not None and installed_job.source and source != context.config.path.absolute():
+        left = _jobs_in(source)
+        if left is not None and context.job.name not in left:
+            lost = msg(
+                "the job was installed from the configuration {source}, which no longer contains it",
+                source=source,
+            )
+            callers = not context.system or os.geteuid() == 0
+            fix = context.command("install", context.job.name)
+            return fail(lost, fix if callers else _uninstall(context, installed_job))
         text = msg(
             "the installed schedule uses the configuration {source}, "
             "but the command that you run now uses {path}",
-            source=installed_job.source,
+            source=source,
             path=context.config.path,
         )
         return warn(text, command("dify-job", "--config", installed_job.source, "doctor", context.job.name))
     if context.python is not None and context.spec.fingerprint != installed_job.fingerprint:
         return warn(OUTDATED, context.command("install", context.job.name))
     return None
+
+
+@cache
+def _jobs_in(config: Path) -> tuple[str, ...] | None:
+    """Return the names of the jobs in a configuration, read once; None if it cannot be read or used."""
+    try:
+        return load_config(config).names
+    except JobError:
+        return () if is_missing(config) else None
 
 
 def check_overrides(context: HostContext) -> Finding | None:

@@ -8,6 +8,8 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -166,7 +168,24 @@ def reader() -> Reader:
         lacks_root=os.geteuid() != 0,
         by_sudo=sudo_user() is not None,
         config_options=_options().config_arguments(),
+        program=_program(),
     )
+
+
+@cache
+def _program() -> str:
+    """Return the name of this program, or its path if the shell would start another one or none by its name.
+
+    `python -m dify_job` has the name, too: it is no command that a person repeats.
+    """
+    name, path = "dify-job", Path(sys.argv[0])
+    if path.name != name or path == Path(name):
+        return name
+    places = (Path(place, name) for place in os.get_exec_path())  # a run does not import shutil
+    found = next((place for place in places if os.access(place, os.X_OK)), None)
+    if found is not None and found.resolve() == path.resolve():
+        return name
+    return str(path.absolute())
 
 
 def _options() -> Globals:

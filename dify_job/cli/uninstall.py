@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..config.loader import load_config
+from ..config.model import Config
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import installation
@@ -102,12 +103,14 @@ def _metrics_files(
 ) -> set[tuple[str, Path]]:
     """Return the metrics files of jobs: from configurations, from states, and where their units can write."""
     own = config_or_none(options)
-    configs = dict.fromkeys(jobs, own)
+    configs: dict[str, Config | None] = dict.fromkeys(jobs, own)
     found: set[tuple[str, Path]] = set()
+    sources: dict[str, Config] = {}
+    for source in {one.source for one in there if one.source}:  # once, because a file can have many jobs
+        with contextlib.suppress(JobError):
+            sources[source] = load_config(Path(source))
     for one in there:
-        if one.source:
-            with contextlib.suppress(JobError):
-                configs[one.job] = load_config(Path(one.source))
+        configs[one.job] = sources.get(one.source, own)
         for directory in _writable_directories(one):
             found |= {(one.job, path) for path in directory.glob("*.prom")}
     for job, config in configs.items():

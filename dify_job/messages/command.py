@@ -92,6 +92,8 @@ class Reader(NamedTuple):
     """Root for this command only: in the next one, every command of dify-job needs sudo again."""
     config_options: tuple[str, ...] = ()
     """The --config and --env-file of this call, which commands about the same configuration repeat."""
+    program: str = "dify-job"
+    """The path of this program if the shell would not start it by its name."""
 
 
 def for_reader(text: str, reader: Reader) -> str:
@@ -103,13 +105,13 @@ def for_reader(text: str, reader: Reader) -> str:
     """
     if isinstance(text, Command):
         argv = text.argv
-        if text.reads_config:
-            argv = (argv[0], *reader.config_options, *argv[1:])
-        if (text.needs_root and reader.lacks_root) or (
-            reader.by_sudo and (text.needs_root or argv[0] == "dify-job")
-        ):
-            argv = ("sudo", *argv)
-        return Command(argv)
+        ours = argv[0] == "dify-job"
+        if ours:
+            options = reader.config_options if text.reads_config else ()
+            argv = (reader.program, *options, *argv[1:])
+        if (text.needs_root and reader.lacks_root) or (reader.by_sudo and (text.needs_root or ours)):
+            return Command(("sudo", *argv))
+        return Command(argv, needs_root=text.needs_root)
     if isinstance(text, Message):
         return text.map(lambda value: for_reader(value, reader))
     return text

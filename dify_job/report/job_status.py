@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..checks.context import HostContext
 from ..checks.registry import overview_problems
 from ..config.model import Config, Job, KeySource, ScheduleConfig
 from ..exit_codes import Outcome
-from ..messages.command import command
+from ..messages.command import Reader, command, for_reader
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.unit_records import latest_run
@@ -74,6 +74,9 @@ class JobStatus:
         running: Whether a run is in progress.
         config_error: The error of the configuration that the job was installed from, or None.
         other_problems: Other problems, each a sentence with its fix.
+        config_options: The options for commands about the configuration of the installed job; empty if it is
+            the caller's.
+        is_callers: Whether the caller's configuration has the job, and the caller can install it.
     """
 
     job: str
@@ -90,6 +93,8 @@ class JobStatus:
     running: bool = False
     config_error: str | None = None
     other_problems: tuple[str, ...] = ()
+    config_options: tuple[str, ...] = ()
+    is_callers: bool = False
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -240,16 +245,25 @@ def installed_status(
         past=past.runs if past.error is None else None,
     )
     problems = overview_problems(context, configured=job is not None)
+    elsewhere = config is not None and callers is not None and not is_from(one, callers)
+    options = ("--config", one.source) if elsewhere else ()
+    reader = Reader(config_options=options)
     return JobStatus(
         job=one.job,
-        sync=_sync(one, job, callers),
+        sync=_sync(one, job, of_config),
         installed=one,
         description=job.description if job is not None else None,
         schedule=schedule_lines.schedule_text(times) if times is not None else None,
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
         **_runs_of(past, one, now),
         config_error=_config_error(one, broken) if broken is not None else None,
-        other_problems=tuple(with_fix(problem.message, problem.fix) for problem in problems),
+        other_problems=tuple(
+            for_reader(with_fix(problem.message, problem.fix), reader) for problem in problems
+        ),
+        config_options=options,
+        is_callers=callers is not None
+        and one.job in callers.names
+        and (one.scope is Scope.USER or os.geteuid() == 0),
     )
 
 
@@ -267,7 +281,7 @@ def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[
         "last": latest_run(read_last(past.directory), runs, unit_result, past.abandoned),
         "history": past,
         "past": summary(runs) if runs is not None else None,
-        "failures": tuple(failures_since(past.runs, parse_since("yesterday", now))),
+        "failures": tuple(failures_since(past.runs, parse_since("yesterday", now), now + timedelta(days=1))),
         "running": running,
         "running_since": since,
     }
@@ -372,15 +386,16 @@ def last_due_time(state: Path) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
-def _sync(one: InstalledJob, job: Job | None, callers: Config | None) -> Sync:
+def _sync(one: InstalledJob, job: Job | None, of_config: Config | JobError | None) -> Sync:
+    """Compare a job with the configuration that it was installed from."""
     if one.edited:
         return Sync.EDITED
-    if callers is None or not is_from(one, callers):
-        return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
-    if job is None:
-        return Sync.CONFIGURED if broken_job(one.job, callers) is not None else Sync.ORPHAN
-    spec = job_spec(job, Path(one.source), python=one.python)
-    return Sync.CONFIGURED if spec.fingerprint == one.fingerprint else Sync.OUTDATED
+    if job is not None:
+        spec = job_spec(job, Path(one.source), python=one.python)
+        return Sync.CONFIGURED if spec.fingerprint == one.fingerprint else Sync.OUTDATED
+    if isinstance(of_config, Config):
+        return Sync.ORPHAN if broken_job(one.job, of_config) is None else Sync.CONFIGURED
+    return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
 
 
 def _last_as_json(run: RunRecord) -> dict[str, Any]:

@@ -185,14 +185,16 @@ def has_failed(run: RunRecord) -> bool:
     return not run.succeeded and not run.skipped
 
 
-def failures_since(runs: Sequence[RunRecord], since: datetime) -> list[RunRecord]:
-    """Return the failed runs that began at a time or later, oldest first, each once.
+def failures_since(runs: Sequence[RunRecord], since: datetime, until: datetime) -> list[RunRecord]:
+    """Return the failed runs that began in a period, oldest first, each once.
 
     Args:
         runs: Of one job, oldest first.
         since: Aware.
+        until: Aware; a run of a clock that was far ahead began later.
     """
-    return distinct([run for run in runs if has_failed(run) and began_since(run, since)])
+    failed = [run for run in runs if has_failed(run) and began_since(run, since)]
+    return distinct([run for run in failed if not began_since(run, until)])
 
 
 def began_since(run: RunRecord, since: datetime) -> bool:

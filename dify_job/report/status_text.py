@@ -278,9 +278,11 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
         yield command("dify-job", "history", job, "--failed", "--since", "yesterday", needs_root=root)
     match row.sync:
         case Sync.OUTDATED:
-            yield command("dify-job", "install", job, needs_root=root)
+            yield command("dify-job", *row.config_options, "install", job, needs_root=root)
         case Sync.EDITED:
-            yield command("dify-job", "install", job, "--diff", needs_root=root)
+            yield command("dify-job", *row.config_options, "install", job, "--diff", needs_root=root)
+        case Sync.ORPHAN if row.is_callers:
+            yield command("dify-job", "install", job, needs_root=root)
         case Sync.ORPHAN:
             yield command("dify-job", "uninstall", job, needs_root=root)
         case Sync.MISSING | Sync.UNKNOWN if row.config_error is not None:

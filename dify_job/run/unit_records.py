@@ -107,9 +107,11 @@ def _is_recorded(abandoned: InFlight, known: Sequence[RunRecord], unit_result: U
 def _inserted(
     runs: Sequence[RunRecord], record: RunRecord, truncated: timedelta = timedelta()
 ) -> tuple[RunRecord, ...]:
+    """Insert a record after the last earlier run; runs of a clock that was ahead can precede it."""
     at = record.began + truncated if record.began is not None else None
-    before = [run for run in runs if run.began is None or at is None or run.began <= at]
-    return (*before, record, *(run for run in runs if run not in before))
+    earlier = [place for place, run in enumerate(runs) if run.began is None or at is None or run.began <= at]
+    after = earlier[-1] + 1 if earlier else 0
+    return (*runs[:after], record, *runs[after:])
 
 
 def _with_ending(

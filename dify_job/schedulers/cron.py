@@ -17,7 +17,7 @@ from ..messages.command import command
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..schedule import schedule_lines
-from ..state.directories import base_of, make_base, private_of
+from ..state.directories import base_of, lacks_private, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, file_status, with_header
 from ..system.packages import install_command
@@ -380,6 +380,9 @@ def _chown_step(job: str, user: str) -> Step:
 
     def give() -> None:
         make_base(base)
+        if lacks_private(path):
+            restore.callback(path.symlink_to, path.readlink())
+            path.unlink()
         if private.is_dir() and (path.is_symlink() or not path.exists()):
             # The directory of a dynamic user (systemd.exec(5)); a killed install may have removed its link.
             if path.is_symlink():

@@ -16,7 +16,7 @@ from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.command import command
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..state.directories import is_pinned, pin, unpin
 from ..state.store import cannot_write
 from ..system.opened_file import read_regular
@@ -310,31 +310,33 @@ def _other_installation_errors(scheduler: Backend, specs: Sequence[JobSpec]) -> 
         # Without an answer, an installed job may be hidden. Missing permission (denied) is no error here.
         if scheduler_error is not None and scheduler_error.outcome is Outcome.CANNOT_WRITE:
             yield scheduler_error
+        blocking: dict[str, list[str]] = {}
         for _, one in found:
             if same_scope or one.source == places[one.job]:
-                what = (
-                    one.backend
-                    if same_scope
-                    else msg("{backend} as a {scope} job", backend=one.backend, scope=scope.value)
-                )
-                yield JobError(
-                    Outcome.CONFIG,
-                    msg(
-                        "job {job} is already installed with {what}, and a second "
-                        "installation would run it twice",
-                        job=one.job,
-                        what=what,
+                blocking.setdefault(one.backend, []).append(one.job)
+        for backend, jobs in blocking.items():
+            where = (
+                backend
+                if same_scope
+                else msg("{backend} as {scope} jobs", backend=backend, scope=scope.value)
+            )
+            yield JobError(
+                Outcome.CONFIG,
+                msg(
+                    "already installed with {where}: {jobs}. A second installation would run each job twice",
+                    where=where,
+                    jobs=join(", ", sorted(jobs)),
+                ),
+                msg(
+                    "before you install again, uninstall: {command}",
+                    command=command(
+                        "dify-job",
+                        "uninstall",
+                        *sorted(jobs),
+                        "--backend",
+                        backend,
+                        f"--{scope.value}",
+                        needs_root=scope is Scope.SYSTEM,
                     ),
-                    msg(
-                        "before you install the job again, uninstall it: {command}",
-                        command=command(
-                            "dify-job",
-                            "uninstall",
-                            one.job,
-                            "--backend",
-                            one.backend,
-                            f"--{scope.value}",
-                            needs_root=scope is Scope.SYSTEM,
-                        ),
-                    ),
-                )
+                ),
+            )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..system import user
-from ..system.paths import resolved
+from ..system.paths import is_missing, resolved
 
 SYSTEM_BASE = Path("/var/lib/dify-job")
 _PINNED = "installed"
@@ -166,8 +166,22 @@ def private_of(base: Path) -> Path:
 
 
 def link_to_private(directory: Path) -> None:
-    """Restore systemd's link if it was removed; with a directory in its place, the unit fails with 238."""
-    if directory.parent == SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
-        private = private_of(directory.parent) / directory.name
-        if private.is_dir() and not directory.exists():
-            directory.symlink_to(Path("..", *private.parts[-3:]))
+    """Restore systemd's link or its target; with a directory in place of a link, the unit fails with 238."""
+    if directory.parent != SYSTEM_BASE or os.geteuid() != 0:
+        return
+    private = private_of(directory.parent) / directory.name
+    if lacks_private(directory):
+        private.parents[1].mkdir(mode=0o700, exist_ok=True)
+        make_base(private.parent)
+        private.mkdir(mode=0o700, exist_ok=True)
+    elif not directory.is_symlink() and private.is_dir() and not directory.exists():
+        directory.symlink_to(Path("..", *private.parts[-3:]))
+
+
+def lacks_private(directory: Path) -> bool:
+    """Return True for systemd's link without its target, for example after a restore of BASE from a backup.
+
+    The next start of the unit creates the target.
+    """
+    private = private_of(directory.parent) / directory.name
+    return directory.is_symlink() and is_missing(directory) and resolved(directory) == resolved(private)

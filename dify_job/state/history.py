@@ -183,10 +183,10 @@ def read_history(directory: Path) -> tuple[RunRecord, ...]:
 
 
 def _in_order(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
-    """Sort runs by their times; a run without a time does not move."""
-    times, last = [], datetime.min.replace(tzinfo=UTC)
+    """Sort runs by their times; a run without a time, or of a clock that was ahead, does not move."""
+    times, last, now = [], datetime.min.replace(tzinfo=UTC), datetime.now(UTC)
     for run in runs:
-        last = run.began or last
+        last = run.began if run.began is not None and run.began <= now else last
         times.append(last)
     return tuple(run for _, run in sorted(zip(times, runs, strict=True), key=itemgetter(0)))
 

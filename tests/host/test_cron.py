@@ -213,7 +213,9 @@ def test_install_in_a_second_scheduler_is_refused(host: Host) -> None:
     host("install", "--backend", "cron")
     refused = host("install", "--backend", "systemd", check=False)
     assert refused.code == 78
-    assert "already installed with cron, and a second installation would run it twice" in refused.stderr
+    assert (
+        "already installed with cron: daily. A second installation would run each job twice" in refused.stderr
+    )
     host("uninstall", "daily")
     host("install")
     refused = host("install", "--backend", "cron", check=False)

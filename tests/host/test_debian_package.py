@@ -120,6 +120,22 @@ def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert len(server.runs) == 2
 
 
+def test_removal_leaves_the_jobs_of_another_installation(fresh: Machine) -> None:
+    fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
+    fresh.run("cp", "-a", "/opt/dify-job", "/opt/other")
+    other = ("/opt/other/bin/python", "-P", "-m", "dify_job")
+    with FakeDify([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
+        configure(fresh, server)
+        fresh.run(*other, "install", "--http")
+        fresh.run("systemctl", "start", "--no-block", "dify-job-daily.service")
+        while not server.runs:
+            time.sleep(0.1)
+        assert "Failed" not in fresh.run("dpkg", "-r", "dify-job").stderr
+        for unit in ("dify-job-daily.timer", "dify-job-http.socket"):
+            assert fresh.run("systemctl", "is-active", unit).stdout.strip() == "active", unit
+        assert server.runs[0].status == "running"
+
+
 def test_upgrade_does_not_end_or_start_a_run(fresh: Machine) -> None:
     with FakeDify([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")

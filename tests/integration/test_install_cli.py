@@ -212,11 +212,15 @@ def test_reinstall_does_not_enable_a_disabled_but_active_timer(home: Home) -> No
 
 
 def test_job_cannot_be_installed_with_both_back_ends(home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "--user", "--backend", "cron").code == 0
     second = home("install", "--user", "--backend", "systemd")
     assert second.code == 78
-    assert "a second installation would run it twice" in second.stderr
+    assert "already installed with cron: daily, weekly. A second installation would run" in second.stderr
     assert home.manager.active() == set()
+    _, _, fix = second.stderr.rstrip().partition("uninstall: dify-job ")
+    assert home(*fix.split()).code == 0
+    assert home("install", "--user", "--backend", "systemd").code == 0
 
 
 # cron
@@ -656,10 +660,7 @@ def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> Non
         file.rename(units / file.name)
     done = home("install", "--user")
     assert done.code == 78
-    assert (
-        "is already installed with systemd as a system job, and a second installation would run it twice"
-        in done.stderr
-    )
+    assert "already installed with systemd as system jobs: daily. A second installation" in done.stderr
     assert not list(home.manager.units.glob("dify-job-*"))
 
 

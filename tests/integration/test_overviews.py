@@ -16,7 +16,7 @@ import pytest
 
 from dify_job.report.text import columns_of
 from tests.support.histories import JOBS, hourly, ten_jobs, write_history
-from tests.support.home import Home
+from tests.support.home import CONFIG, Home
 from tests.support.patience import PATIENCE
 
 LANGUAGES = ("C.UTF-8", "zh_CN.UTF-8")
@@ -334,3 +334,35 @@ def test_job_of_the_configuration_is_no_orphan_for_a_caller_with_an_env_file(hom
     rows = home("--env-file", str(home.path / "other.env"), "status", "--json", "--user").result["jobs"]
     assert {row["job"]: row["sync"] for row in rows} == {"daily": "as configured", "default": "not installed"}
     assert next(row for row in rows if row["job"] == "daily")["schedule"] == "every 2h"
+
+
+def test_job_of_another_configuration_is_compared_with_that_one(home: Home) -> None:
+    """Otherwise a job whose next run fails would be healthy, and the fixes would not work."""
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user").code == 0
+    home.configure(CONFIG)
+    home.configure(CONFIG.replace("daily", "weekly"), "split.toml")
+    split = str(home.path / "config/dify-job/split.toml")
+
+    def job(name: str, *words: str) -> tuple[str, str, str]:
+        seen = home(*words, "status", "--user", "--json").result["jobs"]
+        shown = home(*words, "status", "--user").stdout
+        [sync] = [row["sync"] for row in seen if row["job"] == name]
+        doctor = home(*words, "doctor", name, "--user").stdout
+        return sync, shown, " ".join(doctor.split())
+
+    sync, shown, _ = job("weekly")
+    assert (sync, "dify-job uninstall weekly" in shown) == ("orphan", True)
+    sync, shown, doctor = job("weekly", "--config", split)
+    assert (sync, f"dify-job --config {split} install weekly" in shown) == ("orphan", True)
+    assert "which no longer contains it" in doctor
+    assert f"dify-job --config {split} install weekly" in doctor
+    assert home("--config", split, "install", "--user").code == 0
+    assert job("weekly", "--config", split)[0] == "as configured"
+    assert job("weekly")[0] == "as configured"
+
+    home.configure(CONFIG.replace("daily", "weekly").replace("2h", "4h"), "split.toml")
+    sync, shown, _ = job("weekly")
+    assert (sync, f"dify-job --config {split} install weekly" in shown) == ("outdated", True)
+    (home.path / "config/dify-job/split.toml").unlink()
+    assert job("weekly")[0] == "orphan"

@@ -64,7 +64,7 @@ print("", calls, file=sys.__stdout__)
 
 
 def calls_for(jobs: int) -> int:
-    """Return the number of Python functions that install, install again and status call."""
+    """Return the number of Python functions that install, install again, status and uninstall call."""
     done = subprocess.run(
         [sys.executable, "-c", COUNT_CALLS, str(jobs)],
         env=bare_environ(PYTHONPATH=str(SCALE.parent)),

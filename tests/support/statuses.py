@@ -43,7 +43,7 @@ def job_status(job: str, records: list[dict[str, Any]], **more: Any) -> JobStatu
             job, Path("/nowhere"), runs, console_url=f"https://dify.example.com/app/{job}/logs"
         ),
         "past": summary(runs),
-        "failures": tuple(failures_since(runs, NOW - timedelta(days=1))),
+        "failures": tuple(failures_since(runs, NOW - timedelta(days=1), NOW + timedelta(days=1))),
     }
     return JobStatus(job=job, **values | more)
 

@@ -58,6 +58,11 @@ def test_killed_run_is_not_reported_as_not_started() -> None:
     assert "may still be in progress" in (last.hint or "")
 
 
+def test_killed_run_is_the_last_one_after_runs_of_a_clock_that_was_ahead() -> None:
+    ahead = recorded(BEGAN + timedelta(days=300))
+    assert [run.outcome for run in with_unit_result((ahead, YESTERDAY), KILLED, None)][-1] == "killed"
+
+
 def test_in_flight_record_of_an_earlier_process_is_ignored() -> None:
     [_, last] = with_unit_result((YESTERDAY,), KILLED, left_at(BEGAN - timedelta(hours=3)))
     assert last.run_id is None

@@ -53,6 +53,16 @@ def test_failed_install_puts_the_state_of_a_dynamic_user_back(base: Path) -> Non
     assert (private / "last-result.json").exists()
 
 
+def test_link_without_the_directory_of_the_dynamic_user_is_replaced(base: Path) -> None:
+    base.mkdir(parents=True)  # as a restore of only BASE leaves it
+    (base / "daily").symlink_to(Path("../private/dify-job/daily"))
+    execute_and_fail("daily")
+    assert (base / "daily").is_symlink()
+    execute(Plan(steps=(_chown_step("daily", OWN.pw_name),)), Path("/"))
+    assert (base / "daily").is_dir()
+    assert not (base / "daily").is_symlink()
+
+
 def test_state_of_a_dynamic_user_is_found_after_a_kill_between_two_steps(base: Path) -> None:
     private = base.parent / "private/dify-job/daily"
     private.mkdir(parents=True)

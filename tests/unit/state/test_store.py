@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.checks import machine
+from dify_job.checks.context import HostContext
+from dify_job.config.model import Config
+from dify_job.schedulers.model import Scope
+from dify_job.schedulers.systemd import Systemd
 from dify_job.state import reader
 from dify_job.state.history import read_history
 from dify_job.state.reader import lock_holder, read_last_due
 from dify_job.state.store import InFlight, JobState, LockHeldError, boot_id
+from tests.support.host_contexts import NOW, make_job
 
 
 def record(**changed: object) -> InFlight:
@@ -48,6 +54,24 @@ def test_invalid_time_of_the_last_start_is_none(at: str, tmp_path: Path) -> None
     assert (JobState(tmp_path).last_due(), read_last_due(tmp_path)) == (None, None)
     JobState(tmp_path).put_last_due(7.5)
     assert (JobState(tmp_path).last_due(), read_last_due(tmp_path)) == (7.5, 7.5)
+
+
+def test_directory_of_a_dynamic_user_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup of BASE has only links, and a unit creates their targets with the same modes."""
+    base, private = tmp_path / "lib/dify-job", tmp_path / "lib/private/dify-job/daily"
+    monkeypatch.setattr("dify_job.state.directories.SYSTEM_BASE", base)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    base.mkdir(parents=True)
+    (base / "daily").symlink_to(Path("../private/dify-job/daily"))
+    monkeypatch.setattr("dify_job.checks.context.HostContext.state", base / "daily")
+    config = Config(path=None, files=(), jobs={})
+    context = HostContext(job=make_job(), config=config, scheduler=Systemd(Scope.SYSTEM), now=NOW)
+    assert "the first run will create the state directory" in machine.check_state(context).message
+    JobState(base / "daily").put_last_due(7.5)
+    assert (private / "tick.json").exists()
+    modes = [path.stat().st_mode & 0o777 for path in (private, private.parent, private.parents[1])]
+    assert modes == [0o700, 0o755, 0o700]
+    assert "is writable" in machine.check_state(context).message
 
 
 def test_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:
