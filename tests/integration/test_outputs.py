@@ -378,7 +378,9 @@ def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: F
 def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: FakeDify) -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
     with FixedResponseServer(redirect) as raw:
-        for url in ("http://169.254.169.254/meta", f"{raw.address}/file"):
+        # urllib3 ends the host at a backslash, and urlsplit does not.
+        two_hosts = f"http://169.254.169.254\\@{dify.base_url.removeprefix('http://')}/meta"
+        for url in ("http://169.254.169.254/meta", f"{raw.address}/file", two_hosts):
             dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
             configure_downloads(dify_job, dify)
             began = time.monotonic()
