@@ -174,6 +174,17 @@ def test_files_of_root_in_the_state_of_another_user_belong_to_that_user(
         assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+def test_root_writes_no_output_through_a_link_of_another_user(dify_job: Command, dify: FakeDify) -> None:
+    (dify_job.home / "cron.d").mkdir()
+    (dify_job.home / "out").symlink_to("cron.d")
+    os.chown(dify_job.home / "out", 12345, -1, follow_symlinks=False)
+    configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out/daily", downloads = true }}')
+    ran = dify_job("run")
+    assert (ran.code, list((dify_job.home / "cron.d").iterdir()), len(dify.runs)) == (73, [], 0)
+    assert "a symbolic link in the path belongs to user 12345" in ran.result["message"]
+
+
 def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
