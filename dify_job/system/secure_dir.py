@@ -37,6 +37,20 @@ def open_path(path: Path, flags: int) -> int:
     """
     if os.geteuid() != 0:
         return os.open(path, flags)
+    try:
+        fd, owners = _open_by_steps(path, flags)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if user := owners - {0, os.fstat(fd).st_uid}:
+        os.close(fd)
+        reason = msg("a symbolic link in the path belongs to user {user}", user=user.pop())
+        raise OSError(errno.EPERM, reason, str(path))
+    return fd
+
+
+def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
+    """Open a path; return the descriptor, and the owners of the links in the path."""
     owners: list[int] = []
     steps = [*reversed(path.absolute().parts)]
     fd = os.open("/", _STEP)
@@ -56,15 +70,10 @@ def open_path(path: Path, flags: int) -> int:
             else:
                 os.close(fd)
                 fd = below
-        if user := set(owners) - {0, os.fstat(fd).st_uid}:
-            reason = msg("a symbolic link in the path belongs to user {user}", user=user.pop())
-            raise OSError(errno.EPERM, reason)
-    except BaseException as error:
+    except BaseException:
         os.close(fd)
-        if isinstance(error, OSError):
-            error.filename = str(path)
         raise
-    return fd
+    return fd, set(owners)
 
 
 class Directory:

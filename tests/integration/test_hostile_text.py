@@ -3,6 +3,9 @@
 import json
 import os
 import pty
+from typing import Any
+
+import pytest
 
 from tests.support.command import Command
 from tests.support.scripted_server import ScriptedServer, answer, blocking, finished, stream
@@ -72,3 +75,34 @@ def test_history_has_no_control_sequences_of_a_record(dify_job: Command) -> None
     for words in (("history",), ("status",), ("history", "--json")):
         assert "\x1b[2J" not in terminal(dify_job, *words, env=env), words
         assert "\x1b]0" not in terminal(dify_job, *words, env=env), words
+
+
+def doubled(levels: int) -> Any:
+    """A message of a few bytes whose text doubles with each level."""
+    text: Any = "x" * 100
+    for _ in range(levels):
+        text = {"template": "{a}{a}", "values": {"a": text}}
+    return text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"call_time": "0001-01-01T00:00:00+14:00"},
+        {"call_time": "9999-12-31T23:59:59-14:00"},
+        {"total_tokens": int("9" * 4300)},
+        {"exit_code": 0, "outcome": "succeeded", "duration_s": 1e308},
+        {"message_data": doubled(24)},
+    ],
+)
+def test_record_of_any_values_does_not_break_the_overviews(
+    dify_job: Command, changed: dict[str, Any]
+) -> None:
+    (dify_job.home / "state").mkdir()
+    record = {"call_time": "2026-01-31T07:00:00+00:00", "outcome": "failed", "exit_code": 80, "message": "m"}
+    for name in ("history.jsonl", "last.json"):
+        (dify_job.home / "state" / name).write_text(f"{json.dumps(record | changed)}\n" * 2)
+    (dify_job.home / "state/last-success.json").write_text('{"at": "0001-01-01T00:00:00+14:00"}')
+    for words in (("status",), ("history",), ("report", "--days", "366"), ("doctor",)):
+        shown = dify_job(*words, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://127.0.0.1:9/v1"})
+        assert shown.code != 70, shown.stderr
