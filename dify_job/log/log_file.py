@@ -61,7 +61,7 @@ class LogFile:
             except FileNotFoundError:
                 continue
             end = content.rfind(b"\n") + 1
-            found += map(_entry_of, content[done:end].decode(errors="replace").splitlines())
+            found += map(_entry_of, content[done:end].decode(errors="replace").split("\n")[:-1])
             self._read[inode] = max(done, end)
         return found
 
