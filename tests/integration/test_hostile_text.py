@@ -44,6 +44,32 @@ def test_key_returned_as_an_id_is_not_stored(dify_job: Command) -> None:
     assert [path for path, content in stored.items() if KEY.encode() in content] == []
 
 
+def test_no_part_of_a_key_is_left_where_a_title_is_cut(dify_job: Command) -> None:
+    for length in range(70, 105, 3):
+        node = {"node_id": "n", "node_type": "llm", "title": "x" * length + KEY, "status": "failed"}
+        events = [{"event": "node_finished", "data": node}, finished("failed", error="broken")]
+        with ScriptedServer(post=stream(*events)) as server:
+            ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+        assert (ran.code, KEY[:8] in ran.stdout + ran.stderr) == (80, False), ran.stdout
+
+
+def test_key_in_escapes_of_a_deeply_nested_output_is_redacted(dify_job: Command) -> None:
+    escaped = "".join(f"\\u{ord(one):04x}" for one in KEY)
+    event = json.dumps(finished("succeeded", outputs={"deep": "DEEP"}))
+    raw = event.replace('"DEEP"', "[" * 300 + f'"{escaped}", "a\\/b\\ud83c"' + "]" * 300)
+    out = dify_job.home / "out.json"
+    with ScriptedServer(post=stream(f"data: {raw}\n\n".encode())) as server:
+        (dify_job.home / "c.toml").write_text(
+            f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nlog_outputs = "8kB"\n'
+            f'output = {{ file = "{out}" }}\n'
+        )
+        ran = dify_job("run", "--config", str(dify_job.home / "c.toml"), env={"K": KEY})
+    assert ran.code == 0, ran.stderr
+    for text in (ran.stdout, ran.stderr, out.read_text()):
+        assert escaped not in text.replace("\\\\", "\\")
+        assert "[hidden]" in text
+
+
 def test_printed_value_has_no_control_sequences_on_a_terminal(dify_job: Command) -> None:
     evil = "\x1b]0;owned\x07\x1b[2Jtext\u009b31m"
     with ScriptedServer(post=answer(200, blocking("succeeded", outputs={"x": evil}))) as server:
