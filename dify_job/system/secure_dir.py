@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ..messages.message import msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TEMPORARY = r"(?s)\.(.+)\.[0-9a-f]{12}\.new"  # with the name of the file, as _temporary() makes it
 _MAX_NAME = 200  # bytes of a name in a temporary name; file systems allow 255
@@ -52,13 +52,15 @@ def open_path(path: Path, flags: int) -> int:
 def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
     """Open a path; return the descriptor, and the owners of the links in the path."""
     owners: list[int] = []
+    proc = _device_of(Path("/proc/self"))
     steps = [*reversed(path.absolute().parts)]
     fd = os.open("/", _STEP)
     try:
         while steps:
             step = steps.pop()
+            follow = 0 if os.fstat(fd).st_dev == proc else os.O_NOFOLLOW  # the link of a pipe leads nowhere
             try:
-                below = os.open(step, _STEP if steps else flags | os.O_NOFOLLOW, dir_fd=fd)
+                below = os.open(step, (_STEP if steps else flags) | follow, dir_fd=fd)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR) or len(owners) == _MAX_LINKS:
                     raise
@@ -74,6 +76,13 @@ def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
         os.close(fd)
         raise
     return fd, set(owners)
+
+
+def _device_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None
 
 
 class Directory:
