@@ -252,8 +252,9 @@ def _text(record: Mapping[str, Any], key: str) -> str | None:
 
 def _whole(record: Mapping[str, Any], key: str) -> int | None:
     value = record.get(key)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_whole and abs(value) < _MAX_NUMBER else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _MAX_NUMBER:
+        return None
+    return value
 
 
 def _seconds(record: Mapping[str, Any], key: str) -> float | None:

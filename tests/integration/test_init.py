@@ -10,6 +10,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,10 +265,10 @@ def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server:
 
 
 def test_key_that_the_server_repeats_is_neither_printed_nor_written(dify_job: Command) -> None:
-    form = [
+    form: tuple[dict[str, Any], ...] = (
         {"text-input": {"variable": KEY, "label": f"Label {KEY}", "required": False, "default": KEY}},
         {"text-input": {"variable": "a", "label": "x" * 145 + KEY, "required": False}},
-    ]
+    )
     with FakeDify([App(KEY, f"App {KEY}", form=form)]) as server:
         made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
         stored = dify_job("secret", "set", "daily", input=KEY)

@@ -131,11 +131,11 @@ def test_message_names_the_failed_node(run: WorkflowRun, message: str) -> None:
 def test_memory_is_bounded_for_any_number_of_nodes() -> None:
     def events() -> Iterator[Event]:
         for number in range(3_000):
-            about = {"node_id": str(number), "node": "x" * 10, "node_type": "code"}
-            yield Event("node_started", **about)
+            started = Event("node_started", node_id=str(number), node="x" * 10)
+            yield started
             error = ("cause " if number == 5 else "") + str(number) * 10_000
-            yield Event("node_finished", **about, node_status="failed", node_error=error)
-            yield Event("node_started", **about | {"node_id": f"{number} never ends", "node": "y" * 10_000})
+            yield started._replace(kind="node_finished", node_status="failed", node_error=error)
+            yield started._replace(node_id=f"{number} never ends", node="y" * 10_000)
 
     tracker = NodeTracker()
     tracemalloc.start()

@@ -124,6 +124,6 @@ def test_root_follows_a_link_of_another_user_only_to_what_belongs_to_that_user(t
         assert refused.value.filename == str(tmp_path / name)
     (tmp_path / "loop").symlink_to("loop")
     for name, number in (("loop", errno.ELOOP), ("of-root/shadow/x", errno.ENOTDIR), ("x", errno.ENOENT)):
-        with pytest.raises(OSError, match="Errno") as refused:
+        with pytest.raises(OSError, match="Errno") as failed:
             open_path(tmp_path / name, os.O_RDONLY)
-        assert refused.value.errno == number
+        assert failed.value.errno == number
