@@ -345,7 +345,7 @@ def _redirect_target(response: requests.Response, url: str) -> str | None:
     location = response.headers.get("Location")
     try:
         target = transport.normalised(urljoin(url, location))
-        return target if location and _origin(target) == _origin(url) else None
+        return target if location and _origin(target) == _origin(transport.normalised(url)) else None
     except ValueError:
         return None
 
