@@ -157,11 +157,8 @@ def _recorded_starts(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[R
     unit_result = one.unit_result
     if unit_result is not None and (started := unit_result.began or unit_result.ended) is not None:
         yield RecordedRun(started, unit_result.ended or started)
-    if (abandoned := read_in_flight(one.state)) is not None:
-        try:
-            began = datetime.fromisoformat(abandoned.started).astimezone(UTC)
-        except ValueError:
-            return
+    abandoned = read_in_flight(one.state)
+    if abandoned is not None and (began := abandoned.began) is not None:
         yield RecordedRun(began, began)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config.permissions import directories_error
+from ..config.permissions import directories_error, permission_fix
 from ..messages.command import command
 from ..messages.message import msg
 from ..schedulers import access
@@ -98,6 +98,10 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
                 command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
             ),
         )
+    if key_by_manager and os.geteuid() == 0:
+        for path in filter(None, (spec.key_file, *(path for _, path in spec.secrets))):
+            if not is_missing(path) and (fault := _replaceable(path)) is not None:
+                return fault
     for needed in _needed(spec, account, key_by_manager=key_by_manager):
         why = access.access_error(needed.path, account, needed.mode)
         if why is not None:
@@ -110,6 +114,19 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
             )
             return fail(text, _fix(needed, account))
     return None
+
+
+def _replaceable(path: Path) -> Finding | None:
+    """Return the finding of a file that the job's user could replace by a link to any file of root."""
+    reason = directories_error(path)
+    if reason is None:
+        return None
+    text = msg(
+        "systemd reads {path} as root for the job, so other users must not be able to replace it: {reason}",
+        path=path,
+        reason=reason,
+    )
+    return fail(text, permission_fix(path, private=True))
 
 
 def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Iterator[_Needed]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO, TextIO
 
+from .. import log
 from ..dify.models import Event
 from ..messages.i18n import translate
 from ..messages.message import msg
@@ -64,7 +65,7 @@ class LiveLine(RunObserver):
         """
         with self._lock:
             if event.kind == "node_started" and event.node:
-                self._node = one_line(event.node, 60)
+                self._node = one_line(log.redact(event.node), 60)
             elif event.kind == "node_finished":
                 self._done += 1
                 self._tokens += event.tokens

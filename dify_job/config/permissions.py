@@ -98,7 +98,8 @@ def _directory_errors(path: Path, user: int | None) -> Iterator[tuple[Path, str]
     """Yield each directory in which others can replace a file or a link to it, with its error."""
     for _ in range(_MAX_LINKS):
         directory = resolved(path.parent)
-        for each in (directory, *directory.parents):
+        # The named directories as well: a link in one of them leads elsewhere.
+        for each in dict.fromkeys((directory, *directory.parents, *path.absolute().parents)):
             if (fault := _directory_error(each, user)) is not None:
                 yield each, fault
         if not path.is_symlink():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import log
 from ..messages.sanitize import one_line
 from ..system.templates import render_file
 from .model import ScheduleConfig
@@ -49,4 +50,4 @@ def draft_text(draft: Draft) -> str:
 
 def comment(text: str) -> str:
     """Return a text that is safe in a TOML comment and on a terminal."""
-    return one_line(text, _MAX_NOTE)
+    return one_line(log.redact(text), _MAX_NOTE)

@@ -124,6 +124,7 @@ def read_token(path: Path) -> Secret:
             ),
             msg("create a token: openssl rand -hex 32 > {path}", path=shlex.quote(str(path))),
         )
+    log.add_secret(token)
     return Secret(token)
 
 
@@ -182,6 +183,7 @@ def check_key(text: str, where: str) -> Secret:
             ),
             _KEY_ONLY,
         )
+    log.add_secret(key, is_key=True)  # a server can repeat it in any text
     return Secret(key)
 
 

@@ -344,8 +344,8 @@ def _redirect_target(response: requests.Response, url: str) -> str | None:
     """Return the address to which a server redirects from `url`; None for another origin or no address."""
     location = response.headers.get("Location")
     try:
-        target = urljoin(url, location)
-        return target if location and _origin(target) == _origin(url) else None
+        target = transport.normalised(urljoin(url, location))
+        return target if location and _origin(target) == _origin(transport.normalised(url)) else None
     except ValueError:
         return None
 

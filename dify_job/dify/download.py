@@ -109,6 +109,7 @@ def _get(
 ) -> requests.Response:
     """Follow a few redirects, each to http or https, and never from https to http. Raises OSError."""
     for _ in range(transport.REDIRECTS):
+        url = transport.normalised(url)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise OSError(errno.EPERM, msg("the file's URL is neither http nor https"))

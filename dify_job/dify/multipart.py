@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..messages.message import msg
+from ..system.secure_dir import open_path
 from .transport import UnreadableFileError
 
 _CHUNK = 65536
@@ -93,7 +94,7 @@ def open_plain(path: Path) -> BinaryIO:
         UnreadableFileError: It cannot be opened, or is not a regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise UnreadableFileError(getattr(error, "strerror", None) or str(error)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -280,6 +280,19 @@ def send(
         raise http.client.HTTPException(type(error).__name__) from error
 
 
+def normalised(url: str) -> str:
+    r"""Return a URL as requests sends it, so that every parser finds the same host in it.
+
+    Of `http://a\@b`, urlsplit reads the host b, and urllib3 connects to a.
+
+    Raises:
+        ValueError: It is no URL.
+    """
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return str(prepared.url)
+
+
 def check_encoding(response: requests.Response) -> None:
     """Check that the content of an answer can be decompressed; dify-job asks for no compression.
 

@@ -1,12 +1,13 @@
 """Read a log file of JSON lines, which runs write on a machine without a journal."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ..messages.message import msg
 from ..system.opened_file import OpenedFile
+from ..system.timestamps import read_time
 
 _MAX_READ = 64 * 1024 * 1024  # bytes
 
@@ -60,7 +61,7 @@ class LogFile:
             except FileNotFoundError:
                 continue
             end = content.rfind(b"\n") + 1
-            found += map(_entry_of, content[done:end].decode(errors="replace").splitlines())
+            found += map(_entry_of, content[done:end].decode(errors="replace").split("\n")[:-1])
             self._read[inode] = max(done, end)
         return found
 
@@ -68,9 +69,10 @@ class LogFile:
 def _entry_of(line: str) -> LogEntry:
     try:
         data = json.loads(line)
-        at = datetime.fromisoformat(data["timestamp"])
+        at = read_time(data["timestamp"])
         event, job, level, hint = (data.get(key) for key in ("event", "job", "level", "hint"))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return LogEntry(line)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if at is None:
+        return LogEntry(line)
     return LogEntry(f"{event}", f"{job or ''}", f"{level or ''}", at, f"{hint}" if hint else None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ..messages.message import msg
+from ..system.secure_dir import open_path
 
 _MAX_PENDING = 256 * 1024  # bytes of log lines that wait for a reader
 _SEND_TIMEOUT = 1.0  # seconds that a datagram waits for a daemon; no wait after the first timeout
@@ -225,12 +226,16 @@ def open_log_file(path: Path) -> TextIO:
     Raises:
         OSError: The file cannot be written, or is not a regular file.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat(follow_symlinks=False).st_size > _MAX_FILE:
-            path.rename(path.with_name(f"{path.name}.1"))
-    # root may write to a directory where others can create a link or a pipe
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o640)
+    directory = open_path(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_size > _MAX_FILE:
+                os.rename(path.name, f"{path.name}.1", src_dir_fd=directory, dst_dir_fd=directory)
+        # root may write to a directory where others can create a link or a pipe
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(path.name, flags, 0o640, dir_fd=directory)
+    finally:
+        os.close(directory)
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(fd)

@@ -2,8 +2,8 @@
 
 import re
 
-# C0 and C1 controls, lone surrogates, and bidirectional control characters.
-_UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
+# C0 and C1 controls, lone surrogates, separators of lines and bidirectional control characters.
+_UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069"
 _CONTROLS = f"[{_UNPRINTABLE}]"
 _MAX_LENGTH = 1000
 

@@ -8,6 +8,7 @@ from .command import Command
 from .message import Message
 
 _SPECS = ("", ",", "d", ",d", "s")  # formats of numbers and texts without padding
+_MAX_LENGTH = 3000  # characters of a text and its values; a stored text has at most 1000
 _MAX_DIGITS = 6  # after the decimal point
 
 
@@ -62,6 +63,8 @@ def _message(data: object) -> Message | None:
         fields = list(string.Formatter().parse(template))
         if not all(name is None or (name in found and _is_harmless(spec)) for _, name, spec, _ in fields):
             return None
+        if sum(len(words) + len(str(found.get(name, ""))) for words, name, _, _ in fields) > _MAX_LENGTH:
+            return None  # nested messages could double the text at each level
         return Message(template, found)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -328,13 +328,10 @@ def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool
     if not by_manager and lock_holder(state, now) is None:
         return False, None
     in_flight = read_in_flight(state)
-    try:
-        began = datetime.fromisoformat(in_flight.started) if in_flight is not None else None
-    except ValueError:
-        began = None
+    began = in_flight.began if in_flight is not None else None
     if began is None and one is not None and one.unit_result is not None and by_manager:
         return True, one.unit_result.began
-    return True, began if began is None or began.tzinfo else began.astimezone()
+    return True, began
 
 
 def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:

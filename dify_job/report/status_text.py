@@ -13,6 +13,7 @@ from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..schedulers.model import Scope
 from ..schedulers.reconcile import edited_text
 from ..state.history import RunRecord
+from ..system.timestamps import read_time
 from .job_status import RECENT_RUNS, Health, JobStatus, Sync, with_fix
 from .past_runs import RunKind, run_kind
 from .status import HostStatus
@@ -314,9 +315,8 @@ def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
     if row.past is None or row.past.failures_in_a_row < 2:
         return
     number = row.past.failures_in_a_row
-    try:
-        good = datetime.fromisoformat(row.past.last_success or "")
-    except ValueError:
+    good = read_time(row.past.last_success)
+    if good is None:
         yield msg("{number} failures in a row; no success is on record", number=number)
     else:
         yield msg("{number} failures in a row; last success: {at}", number=number, at=local_time_text(good))

@@ -53,7 +53,7 @@ def store_names(
     with contextlib.suppress(OSError):
         if make or directory.is_dir():
             with contextlib.closing(JobState(directory)) as state:
-                state.write(_NAME, json.dumps(data) + "\n")
+                state.write(_NAME, log.as_json(data) + "\n")
 
 
 def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:

@@ -39,7 +39,6 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         JobError: The error that the run would end with.
     """
     key, headers = read_key(job), read_headers(job)
-    log.add_secret(key.reveal(), is_key=True)
     began = time.monotonic()
     until = began + job.timeout
     state = state_directory(job, config_path)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
+from .. import log
 from ..dify import models
 from ..dify.models import ApiError, Failure, FailureCause, WorkflowRun
 from ..exit_codes import Outcome
@@ -302,7 +303,7 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
 
 def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
     node = run.failed_node
-    title = one_line(node.title, _MAX_TITLE) if node is not None else ""
+    title = one_line(log.redact(node.title), _MAX_TITLE) if node is not None else ""
     kind = node.type if node is not None else ""
     if status == models.PARTIAL:
         message = msg(

@@ -1,7 +1,7 @@
 """Create the record of a start without its own record, for notify, status, history and doctor. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..exit_codes import TABLE, Outcome
@@ -95,7 +95,7 @@ def with_unit_result(
 
 def _is_recorded(abandoned: InFlight, known: Sequence[RunRecord], unit_result: UnitResult | None) -> bool:
     """Return True if a record or the unit's result belongs to the abandoned run or a later one."""
-    started = _began(abandoned)
+    started = abandoned.began
     if started is None or (
         unit_result is not None and unit_result.ended is not None and started <= unit_result.ended
     ):
@@ -214,16 +214,9 @@ def record_of(unit_result: UnitResult, abandoned: InFlight | None, now: datetime
     )
 
 
-def _began(abandoned: InFlight) -> datetime | None:
-    try:
-        return datetime.fromisoformat(abandoned.started).astimezone(UTC)
-    except ValueError:
-        return None
-
-
 def _is_left_by(unit_result: UnitResult, abandoned: InFlight) -> bool:
     """Return False for the run of another process."""
-    started = _began(abandoned)
+    started = abandoned.began
     if started is None:
         return False
     began, ended = unit_result.began or started, unit_result.ended or started

@@ -12,10 +12,12 @@ from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..messages.stored import as_data, from_data
 from ..system.json_text import loads_answer
+from ..system.timestamps import read_time
 from .reader import read_state_file
 
 _SCHEMA = 1  # of the output and the records of runs
 _MEAN_OF = 100  # succeeded runs
+_MAX_NUMBER = 1e11  # of seconds, tokens and steps; the job's user can write any number
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
@@ -142,11 +144,7 @@ class RunRecord(NamedTuple):
     @property
     def began(self) -> datetime | None:
         """The start, aware; None if the record has none."""
-        try:
-            at = datetime.fromisoformat(self.call_time)
-            return at if at.tzinfo else at.astimezone()
-        except (ValueError, OverflowError):
-            return None
+        return read_time(self.call_time)
 
 
 class Summary(NamedTuple):
@@ -254,9 +252,11 @@ def _text(record: Mapping[str, Any], key: str) -> str | None:
 
 def _whole(record: Mapping[str, Any], key: str) -> int | None:
     value = record.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _MAX_NUMBER:
+        return None
+    return value
 
 
 def _seconds(record: Mapping[str, Any], key: str) -> float | None:
     value = record.get(key)
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < float("inf") else None
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < _MAX_NUMBER else None

@@ -20,6 +20,7 @@ from ..messages.errors import JobError, obstacle_hint
 from ..messages.message import Message, msg
 from ..system.json_text import loads_answer
 from ..system.secure_dir import Directory
+from ..system.timestamps import END_OF_TIME, read_time
 from . import directories
 from .directories import link_to_private, make_base
 
@@ -32,7 +33,6 @@ STATE_FILES = frozenset(
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
 _LEFTOVER_AGE = 60.0  # seconds; no process writes a temporary file longer
 _MAX_SIZE = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
-_END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
 _MAX_DOWNLOADS = 10_000
 _MAX_METRICS_FILES = 10
 _HISTORY_LINES = 1000
@@ -77,6 +77,11 @@ class InFlight(NamedTuple):
             return None
 
     @property
+    def began(self) -> datetime | None:
+        """The start, aware; None if the record has none."""
+        return read_time(self.started)
+
+    @property
     def ended(self) -> Message:
         """Why the outcome is not recorded, as a part of a sentence."""
         if self.reported is None:
@@ -91,7 +96,7 @@ class InFlight(NamedTuple):
 
     def overdue_at(self, grace: float) -> datetime:
         """Return the local time at which the run is overdue; at most in the year 5138."""
-        return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
+        return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, END_OF_TIME))).astimezone()
 
 
 def boot_id() -> str:
@@ -114,15 +119,12 @@ def record_in(text: str) -> dict[str, Any] | None:
 def last_due_in(record: Mapping[str, Any] | None) -> float | None:
     """Return the time in a record of the last due time, in seconds since 1970; None for an invalid time."""
     at = (record or {}).get("at")
-    return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
+    return float(at) if isinstance(at, (int, float)) and 0 <= at < END_OF_TIME else None
 
 
 def success_in(record: Mapping[str, Any] | None) -> datetime | None:
     """Return the time in a record of the last success; None for a damaged one."""
-    try:
-        return datetime.fromisoformat(str((record or {})["at"]))
-    except (KeyError, ValueError):
-        return None
+    return read_time((record or {}).get("at"))
 
 
 class LockHeldError(Exception):

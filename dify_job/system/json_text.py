@@ -19,6 +19,9 @@ _TOKEN = re.compile(
 )
 
 
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+
+
 class BoundsError(ValueError):
     """A value is nested too deep, or has a number with too many digits."""
 
@@ -190,7 +193,8 @@ class _Blocks:
     def replace(self, start: int, end: int) -> None:
         """Put a placeholder for a part of the text; only a part of the first block stores its text."""
         outer, pieces, rest = self._blocks[-1]
-        self.raw.append(RawJson(self._text[start:end] if len(self._blocks) == 1 else ""))
+        text = self._text[start:end] if len(self._blocks) == 1 else ""
+        self.raw.append(RawJson(_ESCAPE.sub(_unescaped, text)))
         pieces += (self._text[rest:start], f'"{self.prefix}{len(self.raw) - 1}"')
         self._blocks[-1] = (outer, pieces, end)
 
@@ -200,6 +204,16 @@ class _Blocks:
             raise ValueError("a bracket is not closed")
         _, pieces, rest = self._blocks[0]
         return _SERVER.decode("".join((*pieces, self._text[rest:])))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """Return the character of an unneeded escape, because redaction does not find a key in escapes."""
+    character = chr(int(found[1], 16)) if found[1] else found[0][1]
+    return character if character == "/" or (found[1] and _is_plain(character)) else found[0]
+
+
+def _is_plain(character: str) -> bool:
+    return character.isprintable() and character not in '"\\'
 
 
 def _by_parts(text: str) -> Any:

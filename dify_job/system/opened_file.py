@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..messages.message import msg
+from .secure_dir import open_path
 
 _CHUNK = 1024 * 1024
 _READ_TIMEOUT = 10.0  # seconds for the next bytes of a pipe
@@ -40,7 +41,7 @@ class OpenedFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
+        self.descriptor = open_path(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
         self.status = os.fstat(self.descriptor)
 
     def __enter__(self) -> "OpenedFile":

@@ -13,9 +13,76 @@ from typing import BinaryIO
 from ..messages.message import msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TEMPORARY = r"(?s)\.(.+)\.[0-9a-f]{12}\.new"  # with the name of the file, as _temporary() makes it
 _MAX_NAME = 200  # bytes of a name in a temporary name; file systems allow 255
+_MAX_LINKS = 40  # of one path (path_resolution(7))
+
+
+def open_path(path: Path, flags: int) -> int:
+    """Open a path. Root follows a link of another user only to what belongs to that user.
+
+    Otherwise that user could make root write to any directory, or read any file.
+
+    Args:
+        path: The path.
+        flags: The flags of open(2) without O_CREAT.
+
+    Returns:
+        A file descriptor.
+
+    Raises:
+        OSError: EPERM for such a link, or as open(2).
+    """
+    if os.geteuid() != 0:
+        return os.open(path, flags)
+    try:
+        fd, owners = _open_by_steps(path, flags)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if user := owners - {0, os.fstat(fd).st_uid}:
+        os.close(fd)
+        reason = msg("a symbolic link in the path belongs to user {user}", user=user.pop())
+        raise OSError(errno.EPERM, reason, str(path))
+    return fd
+
+
+def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
+    """Open a path; return the descriptor, and the owners of the links in the path."""
+    owners: list[int] = []
+    proc = _device_of(Path("/proc/self"))
+    steps = [*reversed(path.absolute().parts)]
+    fd = os.open("/", _STEP)
+    try:
+        while steps:
+            step = steps.pop()
+            follow = 0 if os.fstat(fd).st_dev == proc else os.O_NOFOLLOW  # the link of a pipe leads nowhere
+            try:
+                below = os.open(step, (_STEP if steps else flags) | follow, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR) or len(owners) == _MAX_LINKS:
+                    raise
+                try:
+                    steps += reversed(Path(os.readlink(step, dir_fd=fd)).parts)
+                except OSError:  # no link
+                    raise error from None
+                owners.append(os.stat(step, dir_fd=fd, follow_symlinks=False).st_uid)
+            else:
+                os.close(fd)
+                fd = below
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, set(owners)
+
+
+def _device_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None
 
 
 class Directory:
@@ -27,7 +94,7 @@ class Directory:
     """
 
     def __init__(self, path: Path, *, untrusted_owner: bool = False) -> None:
-        self._fd = os.open(path, _DIRECTORY)
+        self._fd = open_path(path, _DIRECTORY)
         self._untrusted_owner = untrusted_owner and os.geteuid() == 0
 
     def close(self) -> None:

@@ -258,7 +258,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
     """Both from one config; doctor reports it to the user, with the command for root."""
     _reset_host(host)
     host.job('calendar = "yearly"\nrun_as = "alice"')
-    host.run("chown", "-R", "alice", "/etc/dify-job/credentials")
+    host.run("sh", "-ec", "cd /etc/dify-job/credentials; chmod 711 .; chown alice *")
     alice("--config", "/etc/dify-job/config.toml", "install")
     own = DoctorCase(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
     assert own.doctor()["enabled"][0] == "ok"

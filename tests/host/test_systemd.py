@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from .conftest import CANARY, Host
 
 
@@ -294,3 +296,25 @@ def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     assert host.show("dify-job-default.timer", "ActiveState") == "inactive"
     host(*last.partition(": dify-job ")[2].split())
     assert host.show("dify-job-default.timer", "ActiveState") == "active"
+
+
+@pytest.mark.since(247)  # LoadCredential=
+def test_key_that_the_jobs_user_could_replace_by_a_link_is_refused(host: Host) -> None:
+    """Otherwise systemd would read any file of root, and pass it to that user's process."""
+    host.run("sh", "-ec", f"install -d -o alice /home/alice/keys; echo {CANARY} >/home/alice/keys/daily.key")
+    host.run("sh", "-ec", "chown alice /home/alice/keys/*; chmod 600 /home/alice/keys/*")
+    host.run("mkdir", "-p", "/etc/dify-job/credentials")
+    job = '[jobs.daily]\napi_key_file = "{}"\nrun_as = "alice"\ncalendar = "yearly"\n'
+    host.configure(job.format("/home/alice/keys/daily.key"), jobs=())
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert "systemd reads /home/alice/keys/daily.key as root" in refused.stderr
+    copy = "/etc/dify-job/credentials/daily.key"
+    fix = f"install -D -m 600 /home/alice/keys/daily.key {copy}"
+    assert fix in refused.stderr
+    host.run("sh", "-ec", fix)
+    host.configure(job.format(copy), jobs=())
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    assert len(host.server.runs) == 1
+    host.run("rm", "-r", "/home/alice/keys")

@@ -132,6 +132,19 @@ def test_job_without_files_does_not_request_the_form(dify_job: Command, newest: 
     assert newest.paths == ["/workflows/run"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+def test_root_sends_no_file_that_a_link_of_another_user_names(
+    dify_job: Command, newest: FakeDify, tmp_path: Path
+) -> None:
+    (tmp_path / "shadow").write_text("private")
+    (tmp_path / "data.txt").symlink_to("shadow")
+    os.chown(tmp_path / "data.txt", 12345, -1, follow_symlinks=False)
+    configure(dify_job, newest)
+    ran = dify_job("run", "--file", "doc=data.txt")
+    assert (ran.code, len(newest.runs)) == (66, 0)
+    assert "a symbolic link in the path belongs to user 12345" in ran.result["message"]
+
+
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "unreadable", "socket"])
 def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: FakeDify, what: str) -> None:
     path = dify_job.home / "in"

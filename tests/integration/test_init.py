@@ -10,6 +10,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -261,6 +262,24 @@ def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server:
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]
     assert read["inputs"] == {"number": str(won[0])}
     assert Path(read["api_key_file"]).read_text() == f"app-key-of-number-{won[0]}\n"
+
+
+def test_key_that_the_server_repeats_is_neither_printed_nor_written(dify_job: Command) -> None:
+    form: tuple[dict[str, Any], ...] = (
+        {"text-input": {"variable": KEY, "label": f"Label {KEY}", "required": False, "default": KEY}},
+        {"text-input": {"variable": "a", "label": "x" * 145 + KEY, "required": False}},
+    )
+    with FakeDify([App(KEY, f"App {KEY}", form=form)]) as server:
+        made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
+        stored = dify_job("secret", "set", "daily", input=KEY)
+        checked = dify_job("run", "daily", "--dry-run")
+    assert (made.code, stored.code, checked.code) == (0, 0, 0)
+    text = config_of(dify_job).read_text()
+    for ran in (made, stored, checked):
+        text += ran.stdout + ran.stderr
+    assert KEY[:8] not in text.replace(f"{KEY[:4]}…", "")
+    files = [path for path in dify_job.home.rglob("*") if path.is_file() and KEY in path.read_text()]
+    assert [path.name for path in files] == ["daily.key"]
 
 
 def test_names_and_labels_of_the_server_stay_data(dify_job: Command, server: FakeDify) -> None:

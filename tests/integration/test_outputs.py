@@ -174,6 +174,17 @@ def test_files_of_root_in_the_state_of_another_user_belong_to_that_user(
         assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+def test_root_writes_no_output_through_a_link_of_another_user(dify_job: Command, dify: FakeDify) -> None:
+    (dify_job.home / "cron.d").mkdir()
+    (dify_job.home / "out").symlink_to("cron.d")
+    os.chown(dify_job.home / "out", 12345, -1, follow_symlinks=False)
+    configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out/daily", downloads = true }}')
+    ran = dify_job("run")
+    assert (ran.code, list((dify_job.home / "cron.d").iterdir()), len(dify.runs)) == (73, [], 0)
+    assert "a symbolic link in the path belongs to user 12345" in ran.result["message"]
+
+
 def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
@@ -378,7 +389,9 @@ def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: F
 def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: FakeDify) -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
     with FixedResponseServer(redirect) as raw:
-        for url in ("http://169.254.169.254/meta", f"{raw.address}/file"):
+        # urllib3 ends the host at a backslash, and urlsplit does not.
+        two_hosts = f"http://169.254.169.254\\@{dify.base_url.removeprefix('http://')}/meta"
+        for url in ("http://169.254.169.254/meta", f"{raw.address}/file", two_hosts):
             dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
             configure_downloads(dify_job, dify)
             began = time.monotonic()

@@ -533,6 +533,16 @@ def test_redirect_is_not_followed(dify_job: Command, status: int, location: str)
     assert "base_url" in ran.result["hint"]
 
 
+def test_key_is_not_sent_to_a_redirect_that_parsers_read_differently(dify_job: Command) -> None:
+    with ScriptedServer(post=stream(STARTED, finished("succeeded"))) as elsewhere, ScriptedServer() as server:
+        # urllib3 ends the host at the backslash, and urlsplit does not.
+        host, own = (one.base_url.removesuffix("/v1") for one in (elsewhere, server))
+        target = f"{host}\\@{own.removeprefix('http://')}/v1/workflows/run"
+        server.say("post", answer(307, b"", {"Location": target}))
+        ran = run(dify_job, server)
+    assert (ran.code, elsewhere.seen) == (76, [])
+
+
 def test_location_of_an_answer_that_is_no_redirect_is_ignored(dify_job: Command) -> None:
     (_, head), *events = stream(STARTED, finished("succeeded")).parts
     head = head.replace(b"\r\n\r\n", b"\r\nLocation: http://[\r\n\r\n")

@@ -57,6 +57,25 @@ def test_unreadable_file_is_reported(
     assert denied_access(spec, USER, key_by_manager=False) is None
 
 
+@pytest.mark.parametrize("named", ["secrets", "key_file"])
+def test_file_that_systemd_reads_as_root_must_not_be_in_a_directory_of_the_jobs_user(
+    named: str, open_directory: Path
+) -> None:
+    place = open_directory / "keys"
+    place.mkdir()
+    file = place / "daily.key"
+    file.touch(0o600)
+    spec = job_spec(python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"))
+    value: Any = (("notify-x", file),) if named == "secrets" else file
+    spec = replace(spec, **{named: value})
+    os.chown(file, SERVICE_USER.pw_uid, -1)
+    assert denied_access(spec, USER, key_by_manager=True) is None
+    os.chown(place, SERVICE_USER.pw_uid, -1)
+    denied = denied_access(spec, USER, key_by_manager=True)
+    assert denied is not None
+    assert f"systemd reads {file} as root" in denied.message
+
+
 def test_encrypted_key_is_only_for_root_and_systemd() -> None:
     spec = job_spec(
         python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"), key_credential=Path("/etc/hostname")

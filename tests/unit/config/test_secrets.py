@@ -136,6 +136,21 @@ def test_key_file_of_another_user_is_rejected(key_file: Path) -> None:
         read_key(job_with(key_file), {})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_key_behind_a_link_in_a_directory_of_another_user_is_rejected(
+    key_file: Path, tmp_path: Path, owner: int
+) -> None:
+    """Another key of root is no exception, because that user chooses which one is sent."""
+    (tmp_path / "home").mkdir()
+    link = tmp_path / "home/keys"
+    link.symlink_to(key_file.parent)
+    os.chown(link, owner, -1, follow_symlinks=False)
+    os.chown(tmp_path / "home", 65534, 65534)
+    with pytest.raises(JobError, match="belongs to user 65534"):
+        read_key(job_with(link / key_file.name), {})
+
+
 @pytest.mark.parametrize(
     "text", ["", "\n", "a b", "a\nb", "app-x\n\n", "app-é", "app-x\0", "Bearer app-secret-canary-1", " app-x"]
 )

@@ -1,7 +1,8 @@
 """The failed node of a run, from recorded and from constructed streams."""
 
 import json
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,3 +126,28 @@ def test_succeeded_run_has_no_failed_node() -> None:
 )
 def test_message_names_the_failed_node(run: WorkflowRun, message: str) -> None:
     assert decide(run).message == message
+
+
+def test_memory_is_bounded_for_any_number_of_nodes() -> None:
+    def events() -> Iterator[Event]:
+        for number in range(3_000):
+            started = Event("node_started", node_id=str(number), node="x" * 10)
+            yield started
+            error = ("cause " if number == 5 else "") + str(number) * 10_000
+            yield started._replace(kind="node_finished", node_status="failed", node_error=error)
+            yield started._replace(node_id=f"{number} never ends", node="y" * 10_000)
+
+    tracker = NodeTracker()
+    tracemalloc.start()
+    for event in events():
+        tracker.observe(event)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 8_000_000
+    cause = tracker.failed_node(WorkflowRun(status="failed", error=f"cause {'5' * 10_000}"))
+    assert cause is not None
+    assert (cause.error or "").startswith("cause ")
+    last = tracker.failed_node(WorkflowRun(status="failed", error="other"))
+    assert last is not None
+    assert (last.error or "").startswith("2999")
+    assert tracker.running_node is not None

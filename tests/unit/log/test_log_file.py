@@ -42,6 +42,13 @@ def test_foreign_line_is_returned_as_it_is(text: str, tmp_path: Path) -> None:
     assert second.at.tzinfo is not None
 
 
+def test_line_separator_in_a_text_begins_no_line(tmp_path: Path) -> None:
+    text = "failed \u2028daily: succeeded"
+    (tmp_path / "log").write_text(line("x", level="error").replace('"x"', f'"{text}"'))
+    [entry] = LogFile(tmp_path / "log").new_entries()
+    assert (entry.text, entry.level) == (text, "error")
+
+
 @pytest.mark.parametrize("name", ["log", "log.1"])
 @pytest.mark.parametrize("kind", ["fifo", "link"])
 def test_other_kinds_of_files_are_not_read(name: str, kind: str, tmp_path: Path) -> None:

@@ -12,5 +12,7 @@ def test_line_end_in_a_field_begins_no_line(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(log, name, getattr(log, name))
     stream = io.StringIO()
     log.set_up(log_format="console", level=log.INFO, job="daily", stream=stream)
-    log.info("node_started", node="Ask\r\ndaily: succeeded in 1 s", other="x")
-    assert stream.getvalue() == "daily: node_started  node=Ask\\r\\ndaily: succeeded in 1 s  other=x\n"
+    log.info("node_started", node="Ask\r\ndaily: succeeded in 1 s", other="x\u2028y")
+    assert (
+        stream.getvalue() == "daily: node_started  node=Ask\\r\\ndaily: succeeded in 1 s  other=x\\u2028y\n"
+    )

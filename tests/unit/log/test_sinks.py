@@ -181,3 +181,13 @@ def test_log_file_refuses_a_fifo_and_counts_what_a_full_disk_loses(tmp_path: Pat
     sink = file.buffer
     assert isinstance(sink, NonBlockingWriter)
     assert sink.lost == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+def test_log_file_is_not_opened_through_a_link_of_another_user(tmp_path: Path) -> None:
+    (tmp_path / "cron.d").mkdir()
+    (tmp_path / "logs").symlink_to("cron.d")
+    os.chown(tmp_path / "logs", 12345, -1, follow_symlinks=False)
+    with pytest.raises(PermissionError, match="belongs to user 12345"):
+        open_log_file(tmp_path / "logs/daily")
+    assert not list((tmp_path / "cron.d").iterdir())

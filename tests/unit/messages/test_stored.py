@@ -42,6 +42,13 @@ def test_command_survives_storing() -> None:
     assert (found.argv, found.needs_root) == (("dify-job", "doctor", "a"), True)
 
 
+def doubled(levels: int) -> object:
+    data: object = "x"
+    for _ in range(levels):
+        data = {"template": "{a}{a}", "values": {"a": data}}
+    return data
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -57,6 +64,7 @@ def test_command_survives_storing() -> None:
         {"template": "{a}", "values": {"a": {"template": 5}}},
         {"argv": ["rm", "-rf"]},
         {"argv": []},
+        doubled(100),
     ],
 )
 def test_record_without_usable_data_shows_its_english_text(data: object) -> None:

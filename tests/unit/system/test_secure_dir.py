@@ -1,6 +1,7 @@
 """Atomic writes in an opened directory, with the right permissions at any time."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from dify_job.state.store import JobState
-from dify_job.system.secure_dir import Directory
+from dify_job.system.secure_dir import Directory, open_path
 from dify_job.system.transaction import FileChange, FileTransaction
+
+USER = 1234
 
 
 def test_new_file_is_never_more_readable_than_its_final_mode(
@@ -98,3 +101,29 @@ def test_link_is_replaced_unless_it_leads_to_a_device_or_a_descriptor(
             assert str((tmp_path / "link").readlink()) == target
     assert (tmp_path / "file").read_text() == "old"
     assert {path.name for path in tmp_path.iterdir()} == {"file", "pipe", "link"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_root_follows_a_link_of_another_user_only_to_what_belongs_to_that_user(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/shadow").write_text("secret")
+    (tmp_path / "other").mkdir()
+    os.chown(tmp_path / "other", USER, USER)
+    (tmp_path / "of-root").symlink_to("private")
+    for name, target in (("of-user", "private"), ("nested", "of-user"), ("to-other", "other")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        os.chown(tmp_path / name, USER, USER, follow_symlinks=False)
+    for name in ("of-root", "of-root/../private", "to-other"):
+        Directory(tmp_path / name).close()
+    os.close(open_path(tmp_path / "of-root/shadow", os.O_RDONLY))
+    for name in ("of-user", "nested", "of-user/shadow", "to-other/../private"):
+        with pytest.raises(
+            PermissionError, match="symbolic link in the path belongs to user 1234"
+        ) as refused:
+            open_path(tmp_path / name, os.O_RDONLY)
+        assert refused.value.filename == str(tmp_path / name)
+    (tmp_path / "loop").symlink_to("loop")
+    for name, number in (("loop", errno.ELOOP), ("of-root/shadow/x", errno.ENOTDIR), ("x", errno.ENOENT)):
+        with pytest.raises(OSError, match="Errno") as failed:
+            open_path(tmp_path / name, os.O_RDONLY)
+        assert failed.value.errno == number
