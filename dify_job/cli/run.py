@@ -163,40 +163,37 @@ def run(
     context = RunContext(_STARTED, events, observers=(signals,), limits=options.limits or RunLimits())
     chosen, name = None, job or ""
     try:
-        check_job(name, ctx.args)
-        logging_setup.set_up_journal(options, name, scheduled=scheduled)
-        config = load_config(
-            options.config_path, options.env_file, flags=_settings(flags, output_file, files)
-        )
-        chosen = _with_assertion(pick(config, job), print_path)
-        name = chosen.name
-        live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
-        _warn(config, chosen, scheduled=scheduled)
-        context = context._replace(
-            config_path=config.path,
-            run_id=run_id,
-            lost=lost > 0,
-            wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
-            jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
-            skip_reason=partial(_skip_reason, scheduled=scheduled, if_due=if_due),
-            by_unit=scheduled and schedule_guard.notified_by_unit(chosen),
-        )
-        given = inputs_of(pairs, inputs_json)
-        if live is not None:
-            live.usual = _usual_duration(chosen, config)
-            live.start()
-            context = context._replace(observers=(live, signals))
-        signals.begin_run()
+        with signals.raise_cancelled():
+            check_job(name, ctx.args)
+            logging_setup.set_up_journal(options, name, scheduled=scheduled)
+            config = load_config(
+                options.config_path, options.env_file, flags=_settings(flags, output_file, files)
+            )
+            chosen = _with_assertion(pick(config, job), print_path)
+            name = chosen.name
+            live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
+            _warn(config, chosen, scheduled=scheduled)
+            context = context._replace(
+                config_path=config.path,
+                run_id=run_id,
+                lost=lost > 0,
+                wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
+                jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
+                skip_reason=partial(_skip_reason, scheduled=scheduled, if_due=if_due),
+                by_unit=scheduled and schedule_guard.notified_by_unit(chosen),
+            )
+            given = inputs_of(pairs, inputs_json)
+            if live is not None:
+                live.usual = _usual_duration(chosen, config)
+                live.start()
+                context = context._replace(observers=(live, signals))
         result = run_workflow(chosen, given, context=context)
     except JobError as error:
-        signals.begin_run()
         result = _report_not_started(error, chosen, name, context)
     except Cancelled as error:
-        signals.begin_run()
         result = not_started(name, cancelled(error.signum), context.began)
         Observers(context.observers).finished(result)
     except Exception as error:  # an internal error has a result, too: exit 70
-        signals.begin_run()
         why = job_error_of(error)
         is_bug = why.outcome is Outcome.BUG
         if is_bug:
@@ -205,7 +202,7 @@ def run(
     message, hint = for_reader(result.message, reader()), result.hint and for_reader(result.hint, reader())
     result = result._replace(message=message, hint=hint)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
-    with signals.end_wait_on_signal():
+    with contextlib.suppress(Cancelled), signals.raise_cancelled():  # a reader may wait without limit
         if in_words and log.is_set_up():
             _print_for_person(result)
         elif not in_words:  # otherwise _report_not_started has printed everything

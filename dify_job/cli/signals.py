@@ -32,9 +32,9 @@ class Signals(RunObserver):
     """Handle SIGINT, SIGTERM, SIGHUP and SIGQUIT from construction on.
 
     A read from a terminal or a FIFO continues after a handler that returns (PEP 475), so the handler raises
-    Cancelled before the run begins and while its result is printed. During the run, the first signal stops
-    the run and the second ends the process. SIGHUP never counts as the second, because the shell repeats
-    it. Under nohup, SIGHUP stays ignored.
+    Cancelled in the blocks of `raise_cancelled`: before the run begins, and while its result is printed.
+    Otherwise, the first signal stops the run and the second ends the process. SIGHUP never counts as the
+    second, because the shell repeats it. Under nohup, SIGHUP stays ignored.
 
     Attributes:
         code: the exit code of the run once it is known; no signal changes it.
@@ -47,8 +47,8 @@ class Signals(RunObserver):
             events: The event queue of the run.
         """
         self._events = events
-        self._raises = True
-        self._seen = 0
+        self._raises = False
+        self._seen: list[int] = []
         self.code: int | None = None
         for signum in _HANDLED:
             if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
@@ -58,23 +58,22 @@ class Signals(RunObserver):
         """Store the exit code of the final result, which no signal changes."""
         self.code = result.exit_code
 
-    def begin_run(self) -> None:
-        """Stop raising Cancelled: from now on a signal asks the run to stop."""
-        self._raises = False
-
     @contextlib.contextmanager
-    def end_wait_on_signal(self) -> Iterator[None]:
-        """Leave the block at a signal, or after a grace period if the signal came too late to stop the run.
+    def raise_cancelled(self) -> Iterator[None]:
+        """Raise Cancelled at a signal in the block.
 
-        The block writes output whose reader may wait without limit.
+        A signal before the block counts, too: before the run, it ends the block at once; one that came too
+        late to stop the run ends the process after a grace period.
+
+        The caller catches Cancelled outside the block, because a signal can come while the block ends.
         """
         try:
             self._raises = True
+            if self._seen and self.code is None:
+                raise Cancelled(self._seen[0])
             if self._seen and self.code not in _CANCELLED:
                 self._end_after_grace(signal.SIGTERM)
             yield
-        except Cancelled:
-            return
         finally:
             self._raises = False
 
@@ -84,8 +83,8 @@ class Signals(RunObserver):
             raise Cancelled(signum)
         if self._seen and signum == signal.SIGHUP:
             return
-        self._seen += 1
-        if self._seen > 1:
+        self._seen.append(signum)
+        if len(self._seen) > 1:
             self._end_after_grace(signum)
         self._events.cancel(signum)
 

@@ -170,7 +170,7 @@ def test_server_text_cannot_hide_a_journal_entry_or_control_a_terminal(
 def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
-        "signals = Signals(EventQueue())\nsignals.begin_run()\nsignals.code = 0\n"
+        "signals = Signals(EventQueue())\nsignals.code = 0\n"
         "print(flush=True)\nwhile True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -1,5 +1,6 @@
 """Exit codes under deadlines, signals and doubtful outcomes; a test for each documented case."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+from tests.support.campaign import Campaign
 from tests.support.command import KEY, Command, catches
 from tests.support.fork_server import ForkResult, Forks
 from tests.support.patience import wait_until
@@ -343,10 +346,26 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
     assert ran.result["outcome"] == "cancelled"
 
 
+def test_signal_before_any_bytecode_ends_with_an_exit_status_of_the_table(
+    dify_job: Command, environ: dict[str, str], campaign: Campaign
+) -> None:
+    program = [sys.executable, str(ROOT / "tests/support/signal_moments.py"), "5" if campaign.whole else "61"]
+    done = subprocess.run(
+        program, env=dify_job.environ(environ), cwd=dify_job.home, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)
+    wrong = [
+        (number, *run) for number, run in enumerate(runs) if run[0] not in (0, 143) or "Traceback" in run[2]
+    ]
+    assert not wrong, wrong[0]
+    assert {run[0] for run in runs[1:]} == {0, 143}
+
+
 def test_second_signal_exits_at_once() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
-        "queue = EventQueue()\nSignals(queue).begin_run()\nprint(flush=True)\nqueue.get(1e9)\n"
+        "queue = EventQueue()\nSignals(queue)\nprint(flush=True)\nqueue.get(1e9)\n"
         "print(flush=True)\nwhile True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -364,11 +383,12 @@ def test_second_signal_exits_at_once() -> None:
 def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, further_signals: int) -> None:
     """A signal can come when the run has ended and its exit code is not yet set."""
     code = (
-        "import os, signal; from dify_job.cli.signals import Signals\n"
+        "import contextlib, os, signal; from dify_job.cli.signals import Cancelled, Signals\n"
         "from dify_job.dify.event_queue import EventQueue\n"
-        "signals = Signals(EventQueue())\nsignals.begin_run()\n"
+        "signals = Signals(EventQueue())\n"
         f"os.kill(os.getpid(), signal.SIGTERM)\nsignals.code = {outcome}\n"
-        "with signals.end_wait_on_signal():\n    print(flush=True)\n    os.read(0, 1)\n"
+        "with contextlib.suppress(Cancelled), signals.raise_cancelled():\n"
+        "    print(flush=True)\n    os.read(0, 1)\n"
         "os._exit(signals.code)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
