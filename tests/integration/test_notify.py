@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -596,7 +597,8 @@ def test_run_writes_prometheus_metrics(job: Job, textfile: Path) -> None:
     assert good["last_success_timestamp_seconds"] == good["last_run_timestamp_seconds"]
     assert (good["last_run_success"], good["last_run_exit_code"], good["failures_in_a_row"]) == (1, 0, 0)
     assert good["last_run_duration_seconds"] > 0
-    assert "last_run_tokens" in good
+    page = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    assert set(re.findall(r"`dify_job_(\w+)", page)) == {*good}
     job(key="app-fails")
     job(key="app-wrong")
     bad = metrics_of(textfile)
