@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import KEY, Command, catches
+from tests.support.command import KEY, Command, catches, signal_again
 from tests.support.fork_server import ForkResult, Forks
 from tests.support.patience import wait_until
 from tests.support.scripted_server import (
@@ -355,9 +355,21 @@ def test_second_signal_exits_at_once() -> None:
     process.send_signal(signal.SIGTERM)
     process.stdout.readline()
     assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
+    signal_again(process)
     process.communicate()
     assert process.returncode == 143
+
+
+def test_signal_that_timeout_sends_twice_is_one_signal() -> None:
+    code = (
+        "import os, signal; from dify_job.cli.signals import Signals\n"
+        "from dify_job.dify.event_queue import EventQueue\n"
+        "queue = EventQueue()\nSignals(queue).begin_run()\n"
+        "for _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(queue.get(1e9), queue.get(0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Cancel(signum=15) None\n"
 
 
 @pytest.mark.parametrize(("outcome", "further_signals"), [(0, 0), (80, 0), (143, 1)])
