@@ -17,6 +17,7 @@ from dify_job.schedulers.crontab import blocks
 from tests.support.campaign import Campaign
 from tests.support.fake_manager import FakeCrontab, install_programs
 from tests.support.home import CONFIG, Home
+from tests.support.socket_server import unused_port
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 
@@ -115,7 +116,9 @@ def test_config_without_jobs_installs_nothing_and_prune_removes_the_last_job(hom
 def test_prune_removes_the_http_interface_with_the_last_job_that_it_serves(home: Home) -> None:
     socket = "dify-job-http.socket"
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
-    assert home("install", "--user", "--http").code == 0
+    with unused_port() as port:
+        listen = f"127.0.0.1:{port}"
+        assert home("install", "--user", "--http", "--http-listen", listen).code == 0
     home.configure(CONFIG)
     first = home("install", "--user", "--prune")
     assert (first.code, "http: uninstalled" in first.stdout) == (0, False)
