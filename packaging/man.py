@@ -26,6 +26,7 @@ _FILES = (
     ),
     ("~/.config/dify-job/config.toml", "The user's configuration; it replaces the system configuration."),
     ("/etc/dify-job/credentials/", "Keys of system jobs; the directory has mode 0700."),
+    ("/etc/credstore.encrypted/dify-job.JOB.api_key", "A key that `secret set --encrypt` stored."),
     (
         "/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer",
         "System units that `install` writes as root.",
@@ -33,7 +34,7 @@ _FILES = (
     ("~/.config/systemd/user/", "Units that `install` writes for a user."),
     (
         "/etc/cron.d/dify-job-JOB",
-        "System jobs under cron. Jobs of a user are marked blocks in the user's crontab.",
+        "System jobs under cron. Jobs of a user, or of root under busybox, are marked blocks in the crontab.",
     ),
     (
         "/var/lib/dify-job/JOB, ~/.local/state/dify-job/JOB",
@@ -56,8 +57,16 @@ _ENVIRONMENT = (
     ("DEBUG_INVOCATION", "If it is 1, dify-job logs like with `--log-level debug`. See systemd.exec(5)."),
     ("NO_COLOR", "If it is set, dify-job prints no colours."),
     (
-        "HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE",
-        "Proxy and certificates, as in every program that uses requests.",
+        "HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, SSL_CERT_FILE",
+        "Proxy and certificates, as in programs that use requests or OpenSSL.",
+    ),
+    (
+        "DIFY_JOB_RUN_ID, DIFY_JOB_LOST",
+        "Values of `run --run-id` and `--lost`, as Kubernetes manifests set them.",
+    ),
+    (
+        "LANGUAGE, LC_ALL, LC_MESSAGES, LANG",
+        "The language of messages: Chinese in a Chinese locale, else English.",
     ),
 )
 

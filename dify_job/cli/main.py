@@ -46,7 +46,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
             "render",
             msg("Print the jobs' units, crontab entries or manifests for another host."),
         ),
-        "http": ("http", "http", msg("Answer one HTTP request (for the systemd unit of install --http).")),
+        "http": ("http", "http", msg("Answer HTTP requests (for the systemd unit of install --http).")),
     },
     msg("Inspect"): {
         "status": ("status", "status", msg("Show what failed, why, and what runs next.")),

@@ -54,7 +54,7 @@ def set_key(
 ) -> None:
     """Store the key of a job, in place of the old one.
 
-    It first sends the key to Dify, and stores the key only if Dify accepts it. Example:
+    It first tries the key at the server, and stores no key that Dify rejects. Example:
     printf %s "$KEY" | dify-job secret set daily
     """
     config = load_config(options.config_path, options.env_file)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -11,6 +12,7 @@ from ..run.observers import RunObserver
 from ..run.result import Result
 
 _GRACE = 1.0  # seconds between a signal that ends the process and the forced exit
+_SAME = 0.1  # seconds in which a repeated signal is the same one: timeout(1) also signals its process group
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
 
@@ -34,7 +36,7 @@ class Signals(RunObserver):
     A read from a terminal or a FIFO continues after a handler that returns (PEP 475), so the handler raises
     Cancelled in the blocks of `raise_cancelled`: before the run begins, and while its result is printed.
     Otherwise, the first signal stops the run and the second ends the process. SIGHUP never counts as the
-    second, because the shell repeats it. Under nohup, SIGHUP stays ignored.
+    second, because the shell repeats it, nor does the same signal at once. Under nohup, SIGHUP stays ignored.
 
     Attributes:
         code: the exit code of the run once it is known; no signal changes it.
@@ -49,6 +51,7 @@ class Signals(RunObserver):
         self._events = events
         self._raises = False
         self._seen: list[int] = []
+        self._seen_at = 0.0
         self.code: int | None = None
         for signum in _HANDLED:
             if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
@@ -78,13 +81,17 @@ class Signals(RunObserver):
             self._raises = False
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if signum in self._seen and now < self._seen_at + _SAME:
+            return
+        if self._seen and signum == signal.SIGHUP and not self._raises:
+            return
+        self._seen_at = now
+        self._seen.append(signum)
         if self._raises:
             self._raises = False
             raise Cancelled(signum)
-        if self._seen and signum == signal.SIGHUP:
-            return
-        self._seen.append(signum)
-        if len(self._seen) > 1:
+        if len(self._seen) == 2:  # a third one does not prolong the grace period
             self._end_after_grace(signum)
         self._events.cancel(signum)
 

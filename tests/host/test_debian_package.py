@@ -80,6 +80,7 @@ def configure(machine: Machine, server: FakeDify) -> None:
 
 @pytest.mark.usefixtures("port_8000")
 def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
+    (fresh.root / "etc/credstore.encrypted").mkdir(0o700, exist_ok=True)  # newer versions of systemd have it
     before = all_files(fresh)
     with FakeDify(APPS) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
@@ -114,6 +115,7 @@ def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert fresh.run("systemctl", "is-active", "dify-job-http.socket").stdout.strip() == "active"
         assert len(server.runs) == 2
 
+        fresh.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=KEY)
         fresh.run("dpkg", "-P", "dify-job")
         assert all_files(fresh) == before
         assert "dify-job-" not in fresh.run("systemctl", "list-units", "--all", "--no-pager").stdout

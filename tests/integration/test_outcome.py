@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.campaign import Campaign
-from tests.support.command import KEY, Command, catches
+from tests.support.command import KEY, Command, catches, signal_again
 from tests.support.fork_server import ForkResult, Forks
 from tests.support.patience import wait_until
 from tests.support.scripted_server import (
@@ -374,13 +374,25 @@ def test_second_signal_exits_at_once() -> None:
     process.send_signal(signal.SIGTERM)
     process.stdout.readline()
     assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
+    signal_again(process)
     process.communicate()
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize(("outcome", "further_signals"), [(0, 0), (80, 0), (143, 1)])
-def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, further_signals: int) -> None:
+def test_signal_that_timeout_sends_twice_is_one_signal() -> None:
+    code = (
+        "import os, signal; from dify_job.cli.signals import Signals\n"
+        "from dify_job.dify.event_queue import EventQueue\n"
+        "queue = EventQueue()\nSignals(queue)\n"
+        "for _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(queue.get(1e9), queue.get(0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Cancel(signum=15) None\n"
+
+
+@pytest.mark.parametrize(("outcome", "needs_another"), [(0, False), (80, False), (143, True)])
+def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, needs_another: bool) -> None:
     """A signal can come when the run has ended and its exit code is not yet set."""
     code = (
         "import contextlib, os, signal; from dify_job.cli.signals import Cancelled, Signals\n"
@@ -394,8 +406,8 @@ def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, fur
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    for _ in range(further_signals):
-        process.send_signal(signal.SIGTERM)
+    if needs_another:
+        signal_again(process)
     assert process.wait(100) == outcome
     process.communicate()
 

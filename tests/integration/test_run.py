@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import APPS, KEY, PAUSES, SHORT_WAITS, Command
+from tests.support.command import APPS, KEY, PAUSES, SHORT_WAITS, Command, signal_again
 from tests.support.fake_dify.server import FakeDify
 from tests.support.fake_dify.wire import Replay
 from tests.support.patience import wait_until
@@ -122,7 +122,7 @@ def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str],
     wait_until(lambda: in_flight.exists() and json.loads(in_flight.read_text())["workflow_run_id"] == "r")
     process.send_signal(signal.SIGTERM)
     wait_until(lambda: any(request.path.endswith("/stop") for request in server.received))
-    process.send_signal(signal.SIGTERM)
+    signal_again(process)
     assert process.wait() == 143
 
 

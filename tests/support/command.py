@@ -173,6 +173,16 @@ class Command:
         return CommandResult(process.wait(), stdout, stderr)
 
 
+def signal_again(process: "Process | subprocess.Popen[bytes]") -> None:
+    """Send SIGTERM until the process has ended; one that follows another at once counts as the same."""
+
+    def has_ended() -> bool:
+        process.send_signal(signal.SIGTERM)
+        return process.poll() is not None
+
+    wait_until(has_ended)
+
+
 def catches(process: Process, signum: int) -> bool:
     """True if the process has a handler for the signal: SigCgt in proc_pid_status(5)."""
     status = Path(f"/proc/{process.pid}/status").read_text()

@@ -10,12 +10,13 @@ from tests.conftest import ROOT
 _OUTSIDE = ["/".join(("", "work", "")), "/".join(("..", "shared")), "/".join(("", "root", ".pyenv"))]
 
 
-def test_no_file_names_a_path_outside_the_repository() -> None:
+def test_no_file_names_a_path_outside_the_repository_or_is_a_link() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     names = [
         name for name in listed.stdout.decode().split("\0") if name and not name.startswith("tests/data/")
     ]
     assert names, "not a git checkout"
+    assert [name for name in names if (ROOT / name).is_symlink()] == []
     for name in names:
         if (ROOT / name).exists():
             text = (ROOT / name).read_text(errors="replace")
