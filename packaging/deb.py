@@ -98,8 +98,8 @@ def _systemd(tree: Path, wheel: Path) -> None:
 
 def _documents(tree: Path) -> None:
     place = tree / "usr/share/doc/dify-job"
-    for name in ("README.md", "README.zh-CN.md"):
-        _put(place / name, (_ROOT / name).read_bytes())
+    for path in (*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md"), _ROOT / "bench/RESULTS.md"):
+        _put(place / path.relative_to(_ROOT), path.read_bytes())
     _put(place / "copyright", (_ROOT / "LICENSE").read_bytes())
     _gzip(place / "changelog.gz", (_ROOT / "CHANGELOG.md").read_bytes())
 

@@ -1,7 +1,9 @@
 """The Debian package on a booted host: install, upgrade, remove, reinstall, purge."""
 
 import json
+import re
 import runpy
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +163,13 @@ def test_upgrade_does_not_end_or_start_a_run(fresh: Machine) -> None:
         assert (row["last"]["outcome"], row["enabled"], row["sync"]) == ("succeeded", True, "as configured")
         shown = fresh.run("systemctl", "show", "-p", "NextElapseUSecRealtime", "dify-job-daily.timer").stdout
         assert (shown, len(server.runs)) == (started, 1)
+
+
+def test_package_contains_what_its_readme_links(packages: dict[str, Path]) -> None:
+    listed = subprocess.run(["dpkg-deb", "-c", packages["0.1.0"]], capture_output=True, text=True, check=True)
+    links = re.findall(r"\]\(([\w./-]+\.md)\)", (REPOSITORY / "README.md").read_text())
+    assert "docs/systemd.md" in links
+    assert [link for link in links if f"./usr/share/doc/dify-job/{link}\n" not in listed.stdout] == []
 
 
 def test_dpkg_refuses_an_unsupported_python(fresh: Machine) -> None:
