@@ -125,7 +125,8 @@ class ForkedProcess:
     def send_signal(self, signum: int) -> None:
         """Send a signal, unless the fork has ended."""
         if self.poll() is None:
-            os.kill(self.pid, signum)
+            with contextlib.suppress(ProcessLookupError):  # its end is not reported yet
+                os.kill(self.pid, signum)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
