@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from .client import CallEvent, PendingCall
 
 
+# Seconds after which a wait looks for signals. Of two signals at once, Linux can deliver both to another thread
+# (complete_signal in kernel/signal.c), and the wait of the main thread then continues.
+_LONGEST_WAIT = 1.0
+
+
 class Cancel(NamedTuple):
     """The user or the service manager wants the run stopped: the signal's number."""
 
@@ -56,15 +61,18 @@ class EventQueue:
 
     def get(self, until: float) -> tuple[PendingCall, CallEvent | Exception] | Cancel | None:
         """Return the next event, or None at the monotonic time `until`."""
-        try:
-            return self._queue.get(timeout=max(0.0, until - time.monotonic()))
-        except Empty:
-            return None
-        except BaseException as error:
-            if self.interruption is not None:
-                raise
-            self.interruption = error
-            return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+        while True:
+            left = until - time.monotonic()
+            try:
+                return self._queue.get(timeout=max(0.0, min(left, _LONGEST_WAIT)))
+            except Empty:
+                if left <= _LONGEST_WAIT:
+                    return None
+            except BaseException as error:
+                if self.interruption is not None:
+                    raise
+                self.interruption = error
+                return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
     def answer_of(self, call: PendingCall | None, until: float) -> CallEvent | None:
         """Return the next event of one call, or None at `until`. Events of other calls are dropped.

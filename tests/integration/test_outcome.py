@@ -379,16 +379,30 @@ def test_second_signal_exits_at_once() -> None:
     assert process.returncode == 143
 
 
-def test_signal_that_timeout_sends_twice_is_one_signal() -> None:
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGQUIT])
+def test_signals_that_timeout_or_systemd_send_at_once_are_one_signal(second: int) -> None:
     code = (
         "import os, signal; from dify_job.cli.signals import Signals\n"
         "from dify_job.dify.event_queue import EventQueue\n"
         "queue = EventQueue()\nSignals(queue)\n"
-        "for _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"for signum in (signal.SIGTERM, {second}):\n    os.kill(os.getpid(), signum)\n"
         "print(queue.get(1e9), queue.get(0))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "Cancel(signum=15) None\n"
+
+
+def test_signal_that_the_kernel_delivers_to_another_thread_ends_the_wait() -> None:
+    code = (
+        "import signal, socket, threading, time; from dify_job.cli.signals import Signals\n"
+        "from dify_job.dify.event_queue import EventQueue\n"
+        "queue, pair = EventQueue(), socket.socketpair()\nSignals(queue)\n"
+        "other = threading.Thread(target=pair[0].recv, args=(1,), daemon=True)\nother.start()\n"
+        "threading.Timer(0.5, signal.pthread_kill, (other.ident, signal.SIGTERM)).start()\n"
+        "print(queue.get(time.monotonic() + 60))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Cancel(signum=15)\n"
 
 
 @pytest.mark.parametrize(("outcome", "needs_another"), [(0, False), (80, False), (143, True)])
