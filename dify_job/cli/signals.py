@@ -12,8 +12,8 @@ from ..run.observers import RunObserver
 from ..run.result import Result
 
 _GRACE = 1.0  # seconds between a signal that ends the process and the forced exit
-# Seconds in which further signals are the same one: timeout(1) also signals its process group, and systemd sends
-# SIGTERM and SIGHUP to the processes of a session that ends (SendSIGHUP=).
+# Seconds in which further signals are the same one: timeout(1) also signals its process group, and systemd
+# sends SIGTERM and SIGHUP to the processes of a session that ends (SendSIGHUP=).
 _SAME = 0.1
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
