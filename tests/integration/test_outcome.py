@@ -346,10 +346,17 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
     assert ran.result["outcome"] == "cancelled"
 
 
+@pytest.mark.parametrize(("whole", "sample", "code"), [("5", "61", ()), ("97", "1009", (ROOT / "dify_job",))])
 def test_signal_before_any_bytecode_ends_with_an_exit_status_of_the_table(
-    dify_job: Command, environ: dict[str, str], campaign: Campaign
+    whole: str,
+    sample: str,
+    code: tuple[Path, ...],
+    dify_job: Command,
+    environ: dict[str, str],
+    campaign: Campaign,
 ) -> None:
-    program = [sys.executable, str(ROOT / "tests/support/signal_moments.py"), "5" if campaign.whole else "61"]
+    distance = whole if campaign.whole else sample
+    program = [sys.executable, str(ROOT / "tests/support/signal_moments.py"), distance, *map(str, code)]
     done = subprocess.run(
         program, env=dify_job.environ(environ), cwd=dify_job.home, capture_output=True, text=True, check=False
     )
@@ -360,6 +367,7 @@ def test_signal_before_any_bytecode_ends_with_an_exit_status_of_the_table(
     ]
     assert not wrong, wrong[0]
     assert {run[0] for run in runs[1:]} == {0, 143}
+    assert not (dify_job.home / "state/in-flight.json").exists()
 
 
 def test_second_signal_exits_at_once() -> None:
