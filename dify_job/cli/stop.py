@@ -31,8 +31,8 @@ _STOP_TIMEOUT = 45.0  # seconds, like TimeoutStopSec= of the units; a stop in Di
 def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Stop the current runs of jobs, in Dify too; their schedules stay enabled.
 
-    It stops runs that systemd, cron or a person started, and waits until they have ended. It fails if a run may
-    still be in progress in Dify.
+    It stops runs that systemd, cron or a person started, and waits until they have ended. It fails if a run
+    may still be in progress in Dify.
     """
     where = chosen_scope(scope)
     there, _ = find_jobs(visible(backend, where.value), jobs)
