@@ -24,7 +24,7 @@ from ..messages.i18n import translate
 from ..messages.message import msg, with_setting
 from ..report import run_text
 from ..run import dry_run, engine, output
-from ..run.api import notify_of, run_workflow
+from ..run.api import notify_of, run_job
 from ..run.call_options import RunLimits
 from ..run.observers import Observers
 from ..run.outcome import cancelled
@@ -187,7 +187,7 @@ def run(
                 live.usual = _usual_duration(chosen, config)
                 live.start()
                 context = context._replace(observers=(live, signals))
-        result = run_workflow(chosen, given, context=context)
+        result = run_job(chosen, given, context)
     except JobError as error:
         result = _report_not_started(error, chosen, name, context)
     except Cancelled as error:

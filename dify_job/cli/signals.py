@@ -12,7 +12,9 @@ from ..run.observers import RunObserver
 from ..run.result import Result
 
 _GRACE = 1.0  # seconds between a signal that ends the process and the forced exit
-_SAME = 0.1  # seconds in which a repeated signal is the same one: timeout(1) also signals its process group
+# Seconds in which further signals are the same one: timeout(1) also signals its process group, and systemd
+# sends SIGTERM and SIGHUP to the processes of a session that ends (SendSIGHUP=).
+_SAME = 0.1
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
 
@@ -36,7 +38,7 @@ class Signals(RunObserver):
     A read from a terminal or a FIFO continues after a handler that returns (PEP 475), so the handler raises
     Cancelled in the blocks of `raise_cancelled`: before the run begins, and while its result is printed.
     Otherwise, the first signal stops the run and the second ends the process. SIGHUP never counts as the
-    second, because the shell repeats it, nor does the same signal at once. Under nohup, SIGHUP stays ignored.
+    second, because the shell repeats it, nor does one that comes at once. Under nohup, SIGHUP stays ignored.
 
     Attributes:
         code: the exit code of the run once it is known; no signal changes it.
@@ -82,7 +84,7 @@ class Signals(RunObserver):
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if signum in self._seen and now < self._seen_at + _SAME:
+        if self._seen and now < self._seen_at + _SAME:
             return
         if self._seen and signum == signal.SIGHUP and not self._raises:
             return

@@ -16,7 +16,7 @@ from ..messages.message import msg
 from ..report.past_runs import find_job, state_of
 from ..schedulers.detect import chosen_scope, find_jobs, visible
 from ..schedulers.job_spec import unit_names
-from ..state.reader import lock_holder
+from ..state.reader import lock_holder, read_abandoned
 from .jobs import check_not_system_jobs, config_or_none
 from .options import Globals, pass_globals, scope_options
 from .output import echo_info
@@ -31,7 +31,8 @@ _STOP_TIMEOUT = 45.0  # seconds, like TimeoutStopSec= of the units; a stop in Di
 def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Stop the current runs of jobs, in Dify too; their schedules stay enabled.
 
-    It stops runs that systemd, cron or a person started, and waits until they have ended.
+    It stops runs that systemd, cron or a person started, and waits until they have ended. It fails if a run
+    may still be in progress in Dify.
     """
     where = chosen_scope(scope)
     there, _ = find_jobs(visible(backend, where.value), jobs)
@@ -41,15 +42,28 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
     known = {one.job for one in installed}
     unknown = [job for job in jobs if job not in known and not _holder(states[job])]
     check_not_system_jobs("stop", unknown, scope, backend)
+    unsettled = []
     for job in jobs:
         services = [scheduler for scheduler, one in there if one.job == job and one.running]
         for scheduler in services:
             scheduler.manager.call("stop", unit_names(job)[:1])
         by_process = _stop_process(job, states[job])
+        if read_abandoned(states[job], datetime.now(UTC)) is not None:
+            unsettled.append(job)
+            continue
         echo_info(
             msg("{job}: stopped", job=job)
             if services or by_process
             else msg("{job}: no run is in progress", job=job)
+        )
+    if unsettled:
+        raise JobError(
+            Outcome.UNKNOWN,
+            msg(
+                "no process waits for a run of {jobs}, but the run may still be in progress in Dify",
+                jobs=", ".join(unsettled),
+            ),
+            msg("look for the run in the app's Logs in Dify, and stop it there"),
         )
 
 

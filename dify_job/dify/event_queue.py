@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from .client import CallEvent, PendingCall
+
+
+# Seconds after which a wait looks for signals. Linux can deliver two signals at once to another thread
+# (complete_signal in kernel/signal.c), and the wait of the main thread then continues.
+LONGEST_WAIT = 1.0
 
 
 class Cancel(NamedTuple):
@@ -26,16 +30,9 @@ class InterruptedRunError(Exception):
 
 
 class EventQueue:
-    """A queue with deadlines.
-
-    Attributes:
-        interruption: The exception that a signal handler of a Python program raised during a wait, such as
-            KeyboardInterrupt. It counts as a Cancel; a second one is raised. The command's handlers raise
-            none.
-    """
+    """A queue with deadlines."""
 
     def __init__(self) -> None:
-        self.interruption: BaseException | None = None
         self._queue: SimpleQueue[tuple[PendingCall, CallEvent | Exception] | Cancel] = SimpleQueue()
 
     def put(self, call: PendingCall, event: CallEvent | Exception) -> None:
@@ -56,15 +53,13 @@ class EventQueue:
 
     def get(self, until: float) -> tuple[PendingCall, CallEvent | Exception] | Cancel | None:
         """Return the next event, or None at the monotonic time `until`."""
-        try:
-            return self._queue.get(timeout=max(0.0, until - time.monotonic()))
-        except Empty:
-            return None
-        except BaseException as error:
-            if self.interruption is not None:
-                raise
-            self.interruption = error
-            return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+        while True:
+            left = until - time.monotonic()
+            try:
+                return self._queue.get(timeout=max(0.0, min(left, LONGEST_WAIT)))
+            except Empty:
+                if left <= LONGEST_WAIT:
+                    return None
 
     def answer_of(self, call: PendingCall | None, until: float) -> CallEvent | None:
         """Return the next event of one call, or None at `until`. Events of other calls are dropped.

@@ -6,9 +6,13 @@ This package does not print, exit, install signal handlers or set up logging.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import re
+import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +22,7 @@ from ..config.model import Job, Metrics, Notify
 from ..config.permissions import check_ca_file
 from ..config.readers import unencrypted_host
 from ..config.secrets import read_headers, read_key
-from ..dify.event_queue import EventQueue, InterruptedRunError
+from ..dify.event_queue import LONGEST_WAIT, EventQueue, InterruptedRunError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -71,12 +75,61 @@ def run_workflow(
             job, context = pick(found, name), context._replace(config_path=found.path)
         except JobError as error:
             return not_started(name or "", error, context.began)
-    workflow = _Workflow(job, inputs or {}, context)
-    with contextlib.closing(workflow):
-        result = workflow.run()
-    if context.events.interruption is not None:
-        raise context.events.interruption
-    return result
+    run = partial(run_job, job, inputs or {}, context)
+    if threading.current_thread() is not threading.main_thread():
+        return run()  # no signal handler interrupts it
+    return _uninterrupted(run, context.events)
+
+
+def run_job(job: Job, inputs: Mapping[str, Any], context: RunContext) -> Result:
+    """Run a job in this thread, whose signal handlers must not raise.
+
+    Args:
+        job: The job.
+        inputs: Inputs that override those of the job.
+        context: The context of the run.
+    """
+    with contextlib.closing(_Workflow(job, inputs, context)) as workflow:
+        return workflow.run()
+
+
+def _uninterrupted(run: Callable[[], Result], events: EventQueue) -> Result:
+    """Run in another thread, because the exception of a signal handler can end any statement of this one.
+
+    Thread.join is not used: if a signal interrupts it, Python 3.11 takes the thread for ended.
+    """
+    ends: list[Result | BaseException] = []
+    running = threading.Lock()
+
+    def work() -> None:
+        try:
+            ends.append(run())
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            ends.append(error)
+        finally:
+            running.release()
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+    try:
+        running.acquire()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started, as the result says
+            return run()
+        while not ends:
+            running.acquire(timeout=LONGEST_WAIT)
+    except BaseException as error:
+        events.cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+        try:
+            while thread.ident is not None and not ends:
+                running.acquire(timeout=LONGEST_WAIT)
+        except BaseException:
+            events.cancel(signal.SIGTERM)
+            raise
+        raise
+    if isinstance(ends[0], BaseException):
+        raise ends[0]
+    return ends[0]
 
 
 def notify_of(job: Job, result: Result, context: RunContext) -> None:

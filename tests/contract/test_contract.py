@@ -217,7 +217,7 @@ RUNS: dict[str, tuple[RawResponse | None, str, tuple[str, ...]]] = {
     "timeout": (stream(STARTED, then="hold"), "", ("--timeout=1s",)),
 }
 STATES = {
-    "bug": {"patches": {"dify_job.cli.run:run_workflow": None}},
+    "bug": {"patches": {"dify_job.cli.run:run_job": None}},
     "cannot-write": {"env": {"STATE_DIRECTORY": f"{HOME}/key/state"}},
 }
 

@@ -346,10 +346,17 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
     assert ran.result["outcome"] == "cancelled"
 
 
+@pytest.mark.parametrize(("whole", "sample", "code"), [("5", "61", ()), ("97", "1009", (ROOT / "dify_job",))])
 def test_signal_before_any_bytecode_ends_with_an_exit_status_of_the_table(
-    dify_job: Command, environ: dict[str, str], campaign: Campaign
+    whole: str,
+    sample: str,
+    code: tuple[Path, ...],
+    dify_job: Command,
+    environ: dict[str, str],
+    campaign: Campaign,
 ) -> None:
-    program = [sys.executable, str(ROOT / "tests/support/signal_moments.py"), "5" if campaign.whole else "61"]
+    distance = whole if campaign.whole else sample
+    program = [sys.executable, str(ROOT / "tests/support/signal_moments.py"), distance, *map(str, code)]
     done = subprocess.run(
         program, env=dify_job.environ(environ), cwd=dify_job.home, capture_output=True, text=True, check=False
     )
@@ -360,6 +367,7 @@ def test_signal_before_any_bytecode_ends_with_an_exit_status_of_the_table(
     ]
     assert not wrong, wrong[0]
     assert {run[0] for run in runs[1:]} == {0, 143}
+    assert not (dify_job.home / "state/in-flight.json").exists()
 
 
 def test_second_signal_exits_at_once() -> None:
@@ -379,16 +387,30 @@ def test_second_signal_exits_at_once() -> None:
     assert process.returncode == 143
 
 
-def test_signal_that_timeout_sends_twice_is_one_signal() -> None:
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGQUIT])
+def test_signals_that_timeout_or_systemd_send_at_once_are_one_signal(second: int) -> None:
     code = (
         "import os, signal; from dify_job.cli.signals import Signals\n"
         "from dify_job.dify.event_queue import EventQueue\n"
         "queue = EventQueue()\nSignals(queue)\n"
-        "for _ in range(2):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"for signum in (signal.SIGTERM, {second}):\n    os.kill(os.getpid(), signum)\n"
         "print(queue.get(1e9), queue.get(0))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "Cancel(signum=15) None\n"
+
+
+def test_signal_that_the_kernel_delivers_to_another_thread_ends_the_wait() -> None:
+    code = (
+        "import signal, socket, threading, time; from dify_job.cli.signals import Signals\n"
+        "from dify_job.dify.event_queue import EventQueue\n"
+        "queue, pair = EventQueue(), socket.socketpair()\nSignals(queue)\n"
+        "other = threading.Thread(target=pair[0].recv, args=(1,), daemon=True)\nother.start()\n"
+        "threading.Timer(0.5, signal.pthread_kill, (other.ident, signal.SIGTERM)).start()\n"
+        "print(queue.get(time.monotonic() + 60))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Cancel(signum=15)\n"
 
 
 @pytest.mark.parametrize(("outcome", "needs_another"), [(0, False), (80, False), (143, True)])

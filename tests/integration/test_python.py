@@ -21,8 +21,10 @@ import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
 from dify_job.dify.event_queue import EventQueue
+from dify_job.dify.models import Event
 from dify_job.log import redaction
 from dify_job.run.call_options import RunLimits
+from dify_job.run.observers import RunObserver
 from dify_job.run.run_spec import RunContext
 from dify_job.state.history import read_history
 from dify_job.system.templates import render_value
@@ -240,6 +242,24 @@ def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
         "cancelled",
         "the run was cancelled; dify-job asked the server to stop the run, and the server confirmed it",
     )
+
+
+def test_exception_of_a_signal_handler_during_an_event_stops_the_run(
+    config: Path, server: FakeDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupt(RunObserver):
+        sent = False
+
+        def event(self, _event: Event) -> None:
+            if not self.sent:
+                self.sent = True
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setenv("KEY", "app-slow")
+    context = RunContext(time.monotonic(), EventQueue(), observers=(Interrupt(),))
+    with pytest.raises(KeyboardInterrupt):
+        run_workflow(config=config, context=context)
+    assert server.runs[0].status == "stopped"
 
 
 def test_second_interrupt_returns_at_once(config: Path, interrupts: Callable[..., None]) -> None:

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from tests.support.fake_dify.server import FakeDify
 from tests.support.home import CONFIG, Home
+from tests.support.patience import wait_until
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 
@@ -23,7 +25,19 @@ def hanging(home: Home) -> socket.socket:
     return listener
 
 
-def test_run_without_a_unit_is_stopped(home: Home, hanging: socket.socket) -> None:
+def test_run_without_a_unit_is_stopped(home: Home, server: FakeDify) -> None:
+    home.configure(CONFIG.replace("http://127.0.0.1:9", server.base_url))
+    (home.path / "key").write_text("app-slow")
+    run = subprocess.Popen([*home.command, "run", "daily"], env=home.environ, stdout=subprocess.DEVNULL)
+    wait_until(lambda: server.runs and server.runs[0].past)
+    done = home("stop", "daily")
+    assert (done.code, done.stdout, server.runs[0].status) == (0, "daily: stopped\n", "stopped"), done.stderr
+    assert run.wait() == 143
+    again = home("stop", "daily")
+    assert (again.code, again.stdout) == (0, "daily: no run is in progress\n")
+
+
+def test_stop_that_dify_did_not_confirm_is_a_failure(home: Home, hanging: socket.socket) -> None:
     with hanging:
         run = subprocess.Popen(
             [*home.command, "run", "daily"],
@@ -34,10 +48,11 @@ def test_run_without_a_unit_is_stopped(home: Home, hanging: socket.socket) -> No
         connection, _ = hanging.accept()
         with connection:
             done = home("stop", "daily")
-            assert (done.code, done.stdout) == (0, "daily: stopped\n"), done.stderr
+            assert (done.code, done.stdout) == (74, ""), "the server never named the run"
+            assert "the run may still be in progress in Dify" in done.stderr
             assert run.wait() == 143
     again = home("stop", "daily")
-    assert (again.code, again.stdout) == (0, "daily: no run is in progress\n")
+    assert (again.code, again.stdout) == (74, ""), again.stderr
 
 
 def test_stop_ignores_the_lock_file_of_an_ended_process(home: Home, hanging: socket.socket) -> None:

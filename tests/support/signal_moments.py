@@ -1,7 +1,7 @@
 """Run `dify-job run` in forks, each with SIGTERM before another bytecode of its signal code. A program.
 
-The argument is the distance of the bytecodes to try. Prints a JSON list: exit code, stdout and stderr of each
-run; the first has no signal.
+The arguments are the distance of the bytecodes to try, and optionally a directory whose code counts instead.
+Prints a JSON list: exit code, stdout and stderr of each run; the first has no signal.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from dify_job.cli import main, run, signals
 
-_TRACED = (run.__file__, signals.__file__, contextlib.__file__)
+_TRACED = tuple(sys.argv[2:]) or (run.__file__, signals.__file__, contextlib.__file__)
 
 
 def _signal_before(number: int, counted: IO[bytes]) -> None:
@@ -25,7 +25,7 @@ def _signal_before(number: int, counted: IO[bytes]) -> None:
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal count, counting
-        if frame.f_code.co_filename not in _TRACED:
+        if not frame.f_code.co_filename.startswith(_TRACED):
             return None
         frame.f_trace_opcodes = True
         if event == "return" and frame.f_code is signals.Signals.__init__.__code__:
