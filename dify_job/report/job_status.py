@@ -294,8 +294,8 @@ def broken_job(name: str, config: Config) -> JobError | None:
         name: The job.
         config: The configuration.
     """
-    files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
-    return config.broken.get(name) or next(files, None)
+    files = () if name in config.jobs else sorted(config.broken_files, key=lambda file: not file.is_for(name))
+    return config.broken.get(name) or next((file.error for file in files), None)
 
 
 def with_fix(message: str, fix: str | None) -> str:
