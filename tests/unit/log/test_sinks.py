@@ -210,6 +210,6 @@ def test_log_file_is_not_opened_through_a_link_of_another_user(tmp_path: Path) -
     (tmp_path / "cron.d").mkdir()
     (tmp_path / "logs").symlink_to("cron.d")
     os.chown(tmp_path / "logs", 12345, -1, follow_symlinks=False)
-    with pytest.raises(PermissionError, match="belongs to user 12345"):
+    with pytest.raises(PermissionError, match="logs is a symbolic link of user 12345"):
         open_log_file(tmp_path / "logs/daily")
     assert not list((tmp_path / "cron.d").iterdir())

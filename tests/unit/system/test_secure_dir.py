@@ -117,9 +117,8 @@ def test_root_follows_a_link_of_another_user_only_to_what_belongs_to_that_user(t
         Directory(tmp_path / name).close()
     os.close(open_path(tmp_path / "of-root/shadow", os.O_RDONLY))
     for name in ("of-user", "nested", "of-user/shadow", "to-other/../private"):
-        with pytest.raises(
-            PermissionError, match="symbolic link in the path belongs to user 1234"
-        ) as refused:
+        link = tmp_path / name.split("/")[0]
+        with pytest.raises(PermissionError, match=f"{link} is a symbolic link of user 1234") as refused:
             open_path(tmp_path / name, os.O_RDONLY)
         assert refused.value.filename == str(tmp_path / name)
     (tmp_path / "loop").symlink_to("loop")
