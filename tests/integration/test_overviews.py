@@ -387,3 +387,12 @@ def test_job_in_a_file_with_an_error_is_not_called_lost(home: Home) -> None:
     doctor = home(*other, "doctor", "weekly", "--user").stdout
     assert "no longer contains" not in doctor
     assert "but the command that you run now uses" in " ".join(doctor.split())
+
+
+def test_commands_name_the_configuration_of_a_job_if_the_callers_has_an_error(home: Home) -> None:
+    home.configure(CONFIG.replace("daily", "weekly"), "other.toml")
+    other = str(home.path / "config/dify-job/other.toml")
+    assert home("--config", other, "install", "--user").code == 0
+    home.configure(CONFIG.replace("daily", "weekly").replace("2h", "4h"), "other.toml")
+    home.configure("x")
+    assert f"dify-job --config {other} install weekly" in home("status", "--user").stdout
