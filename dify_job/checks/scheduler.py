@@ -272,9 +272,9 @@ def _jobs_in(config: Path) -> tuple[str, ...] | None:
     """Return the names of the jobs in a configuration, read once; None if a file of it cannot be used."""
     try:
         found = load_config(config)
-        return None if found.broken_files else found.names
     except JobError:
         return () if is_missing(config) else None
+    return None if found.broken_files else found.names
 
 
 def check_overrides(context: HostContext) -> Finding | None:

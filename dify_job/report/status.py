@@ -182,7 +182,8 @@ class _Configs:
             reader = Reader(config_options=("--config", path) if path else ())
             for error in (config,) if isinstance(config, JobError) else config.errors:
                 fix = error.hint and for_reader(error.hint, reader)
-                found[error.message] = (path, JobError(error.outcome, error.message, fix))
+                named = JobError(error.outcome, error.message, fix)
+                found[error.message] = (path, found.get(error.message, ("", named))[1])
         return tuple(found.values())
 
 

@@ -383,7 +383,8 @@ def test_job_in_a_file_with_an_error_is_not_called_lost(home: Home) -> None:
         assert (row["sync"], row["healthy"]) == ("as configured", False)
         shown = home(*words, "status", "--user").stdout
         assert "install weekly" not in shown
-        assert f"dify-job --config {home.path}/config/dify-job/config.toml config validate" in shown or not words
+        fix = f"dify-job --config {home.path}/config/dify-job/config.toml config validate"
+        assert fix in shown or not words
     doctor = home(*other, "doctor", "weekly", "--user").stdout
     assert "no longer contains" not in doctor
     assert "but the command that you run now uses" in " ".join(doctor.split())
