@@ -269,11 +269,12 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
 
 @cache
 def _jobs_in(config: Path) -> tuple[str, ...] | None:
-    """Return the names of the jobs in a configuration, read once; None if it cannot be read or used."""
+    """Return the names of the jobs in a configuration, read once; None if a file of it cannot be used."""
     try:
-        return load_config(config).names
+        found = load_config(config)
     except JobError:
         return () if is_missing(config) else None
+    return None if found.broken_files else found.names
 
 
 def check_overrides(context: HostContext) -> Finding | None:

@@ -14,6 +14,7 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..system.opened_file import read_regular
 from ..system.paths import resolved
+from ..system.secure_dir import foreign_link
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _SECRET_MOUNTS = tuple(map(Path, ("/run/secrets", "/var/run/secrets")))
@@ -71,11 +72,7 @@ def link_error(path: Path) -> str | None:
     """Return the error of a symbolic link: its owner chooses the file that is read."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-        return msg(
-            "{path} is a symbolic link of user {user}, who can change its target",
-            user=found.st_uid,
-            path=path,
-        )
+        return foreign_link(path, found.st_uid)
     return None
 
 

@@ -226,7 +226,7 @@ def open_log_file(path: Path) -> TextIO:
     Raises:
         OSError: The file cannot be written, or is not a regular file.
     """
-    directory = open_path(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = open_path(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # nobody need list it
     try:
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_size > _MAX_FILE:

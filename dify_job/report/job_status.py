@@ -19,7 +19,6 @@ from ..run.unit_records import latest_run
 from ..schedule import intervals, schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import Backend
-from ..schedulers.detect import is_from
 from ..schedulers.job_spec import job_spec
 from ..schedulers.model import InstalledJob, Scope
 from ..state.history import RunRecord, Summary, summary
@@ -245,7 +244,7 @@ def installed_status(
         past=past.runs if past.error is None else None,
     )
     problems = overview_problems(context, configured=job is not None)
-    elsewhere = config is not None and callers is not None and not is_from(one, callers)
+    elsewhere = config is not None and config is not callers
     options = ("--config", one.source) if elsewhere else ()
     reader = Reader(config_options=options)
     return JobStatus(
@@ -294,8 +293,8 @@ def broken_job(name: str, config: Config) -> JobError | None:
         name: The job.
         config: The configuration.
     """
-    files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
-    return config.broken.get(name) or next(files, None)
+    files = () if name in config.jobs else sorted(config.broken_files, key=lambda file: not file.is_for(name))
+    return config.broken.get(name) or next((file.error for file in files), None)
 
 
 def with_fix(message: str, fix: str | None) -> str:

@@ -11,6 +11,7 @@ from ..checks.finding import Finding, Severity
 from ..checks.http_socket import http_finding
 from ..config.loader import load_config
 from ..config.model import Config
+from ..messages.command import Reader, for_reader
 from ..messages.errors import JobError
 from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, find_jobs, hidden_jobs_error, is_from
@@ -178,8 +179,11 @@ class _Configs:
         """Return each error once; an error in the caller's and another configuration belongs to the other."""
         found: dict[str, tuple[str, JobError]] = {}
         for path, config in [("", self.callers), *self._read.items()]:
+            reader = Reader(config_options=("--config", path) if path else ())
             for error in (config,) if isinstance(config, JobError) else config.errors:
-                found[error.message] = (path, error)
+                fix = error.hint and for_reader(error.hint, reader)
+                named = JobError(error.outcome, error.message, fix)
+                found[error.message] = (path, found.get(error.message, ("", named))[1])
         return tuple(found.values())
 
 

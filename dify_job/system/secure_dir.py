@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..messages.message import msg
+from ..messages.message import Message, msg
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -38,20 +38,30 @@ def open_path(path: Path, flags: int) -> int:
     if os.geteuid() != 0:
         return os.open(path, flags)
     try:
-        fd, owners = _open_by_steps(path, flags)
+        fd, links = _open_by_steps(path, flags)
     except OSError as error:
         error.filename = str(path)
         raise
-    if user := owners - {0, os.fstat(fd).st_uid}:
-        os.close(fd)
-        reason = msg("a symbolic link in the path belongs to user {user}", user=user.pop())
-        raise OSError(errno.EPERM, reason, str(path))
+    for link, user in links:
+        if user not in (0, os.fstat(fd).st_uid):
+            os.close(fd)
+            raise OSError(errno.EPERM, foreign_link(link, user), str(path))
     return fd
 
 
-def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
-    """Open a path; return the descriptor, and the owners of the links in the path."""
-    owners: list[int] = []
+def foreign_link(path: Path, user: int) -> Message:
+    """Return the error of a symbolic link of another user."""
+    return msg(
+        "{path} is a symbolic link of user {user}, who can change its target",
+        user=user,
+        path=path,
+    )
+
+
+def _open_by_steps(path: Path, flags: int) -> tuple[int, list[tuple[Path, int]]]:
+    """Open a path; return the descriptor, and the links in the path with their owners."""
+    links: list[tuple[Path, int]] = []
+    place = Path("/")
     proc = _device_of(Path("/proc/self"))
     steps = [*reversed(path.absolute().parts)]
     fd = os.open("/", _STEP)
@@ -62,20 +72,20 @@ def _open_by_steps(path: Path, flags: int) -> tuple[int, set[int]]:
             try:
                 below = os.open(step, (_STEP if steps else flags) | follow, dir_fd=fd)
             except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENOTDIR) or len(owners) == _MAX_LINKS:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR) or len(links) == _MAX_LINKS:
                     raise
                 try:
                     steps += reversed(Path(os.readlink(step, dir_fd=fd)).parts)
                 except OSError:  # no link
                     raise error from None
-                owners.append(os.stat(step, dir_fd=fd, follow_symlinks=False).st_uid)
+                links.append((place / step, os.stat(step, dir_fd=fd, follow_symlinks=False).st_uid))
             else:
                 os.close(fd)
-                fd = below
+                fd, place = below, place / step
     except BaseException:
         os.close(fd)
         raise
-    return fd, set(owners)
+    return fd, links
 
 
 def _device_of(path: Path) -> int | None:
@@ -238,8 +248,10 @@ class Directory:
 
     def _give(self, fd: int) -> None:
         if self._untrusted_owner:
-            owner = os.fstat(self._fd)
-            os.fchown(fd, owner.st_uid, owner.st_gid)
+            owner, made = os.fstat(self._fd), os.fstat(fd)
+            # The unit of a job with run_as = "root" may not call chown, and need not.
+            if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+                os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def _no_file(name: str) -> OSError:

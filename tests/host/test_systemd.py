@@ -109,6 +109,18 @@ def test_unit_and_manual_run_of_root_share_one_state(host: Host) -> None:
     assert len({json.loads(line)["workflow_run_id"] for line in history}) == 3
 
 
+def test_unit_of_root_runs_without_privileges(host: Host) -> None:
+    host.job('calendar = "yearly"\nrun_as = "root"\noutput = { file = "/srv/of-root/{{ job }}.json" }')
+    host.run("mkdir", "/srv/of-root")
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    assert host.machine.exists("/srv/of-root/daily.json")
+    assert json.loads(host("run", "daily").stdout)["outcome"] == "succeeded"
+    host.run("systemctl", "start", "dify-job-daily.service")
+    assert len(json.loads(host("history", "daily", "--json").stdout)["runs"]) == 3
+    host.run("rm", "-r", "/srv/of-root")
+
+
 def test_other_users_find_the_key_nowhere(host: Host) -> None:
     host.job('calendar = "yearly"', key="app-slow-canary-key")
     host.server.apps["app-slow-canary-key"] = host.server.apps["app-two-seconds"]

@@ -182,7 +182,7 @@ def test_root_writes_no_output_through_a_link_of_another_user(dify_job: Command,
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out/daily", downloads = true }}')
     ran = dify_job("run")
     assert (ran.code, list((dify_job.home / "cron.d").iterdir()), len(dify.runs)) == (73, [], 0)
-    assert "a symbolic link in the path belongs to user 12345" in ran.result["message"]
+    assert "is a symbolic link of user 12345, who can change its target" in ran.result["message"]
 
 
 def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: FakeDify) -> None:

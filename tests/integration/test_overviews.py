@@ -366,3 +366,34 @@ def test_job_of_another_configuration_is_compared_with_that_one(home: Home) -> N
     assert (sync, f"dify-job --config {split} install weekly" in shown) == ("outdated", True)
     (home.path / "config/dify-job/split.toml").unlink()
     assert job("weekly")[0] == "orphan"
+
+
+def test_job_in_a_file_with_an_error_is_not_called_lost(home: Home) -> None:
+    """The fix of a lost job moves or removes it."""
+    team = home.path / "config/dify-job/config.d/team.toml"
+    team.parent.mkdir(parents=True)
+    team.write_text(CONFIG.replace("daily", "weekly").replace("{home}", str(home.path)))
+    assert home("install", "--user").code == 0
+    home.configure(CONFIG.replace("daily", "weekly"), "../other/config.toml")
+    other = ("--config", str(home.path / "config/other/config.toml"))
+    team.write_text("x")
+    for words in ((), other):
+        rows = home(*words, "status", "--json", "--user").result["jobs"]
+        [row] = [row for row in rows if row["job"] == "weekly"]
+        assert (row["sync"], row["healthy"]) == ("as configured", False)
+        shown = home(*words, "status", "--user").stdout
+        assert "install weekly" not in shown
+        fix = f"dify-job --config {home.path}/config/dify-job/config.toml config validate"
+        assert fix in shown or not words
+    doctor = home(*other, "doctor", "weekly", "--user").stdout
+    assert "no longer contains" not in doctor
+    assert "but the command that you run now uses" in " ".join(doctor.split())
+
+
+def test_commands_name_the_configuration_of_a_job_if_the_callers_has_an_error(home: Home) -> None:
+    home.configure(CONFIG.replace("daily", "weekly"), "other.toml")
+    other = str(home.path / "config/dify-job/other.toml")
+    assert home("--config", other, "install", "--user").code == 0
+    home.configure(CONFIG.replace("daily", "weekly").replace("2h", "4h"), "other.toml")
+    home.configure("x")
+    assert f"dify-job --config {other} install weekly" in home("status", "--user").stdout

@@ -183,11 +183,33 @@ def test_log_file_refuses_a_fifo_and_counts_what_a_full_disk_loses(tmp_path: Pat
     assert sink.lost == 1
 
 
+def test_log_file_can_be_in_a_directory_that_its_user_cannot_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = os.geteuid()
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    tmp_path.chmod(0o755)
+    (directory / "daily.log").touch()
+    if user == 0:
+        os.chown(directory / "daily.log", 12345, -1)
+    directory.chmod(0o111)
+    monkeypatch.chdir(tmp_path)  # the directories above belong to the caller alone
+    os.seteuid(user or 12345)
+    try:
+        with open_log_file(Path("logs/daily.log")) as file:
+            file.write("a line\n")
+    finally:
+        os.seteuid(user)
+        directory.chmod(0o755)
+    assert (directory / "daily.log").read_text() == "a line\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
 def test_log_file_is_not_opened_through_a_link_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "cron.d").mkdir()
     (tmp_path / "logs").symlink_to("cron.d")
     os.chown(tmp_path / "logs", 12345, -1, follow_symlinks=False)
-    with pytest.raises(PermissionError, match="belongs to user 12345"):
+    with pytest.raises(PermissionError, match="logs is a symbolic link of user 12345"):
         open_log_file(tmp_path / "logs/daily")
     assert not list((tmp_path / "cron.d").iterdir())
