@@ -257,8 +257,13 @@ def test_exception_of_a_signal_handler_during_an_event_stops_the_run(
 
     monkeypatch.setenv("KEY", "app-slow")
     context = RunContext(time.monotonic(), EventQueue(), observers=(Interrupt(),))
-    with pytest.raises(KeyboardInterrupt):
-        run_workflow(config=config, context=context)
+    # A command that another test ran in this process can have restored the system's default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_workflow(config=config, context=context)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert server.runs[0].status == "stopped"
 
 
