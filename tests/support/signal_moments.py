@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
@@ -46,6 +47,9 @@ def _run(number: int, counted: IO[bytes]) -> tuple[int, str, str]:
         if not process:
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
+            # Its own state: a stop that the server did not confirm rejects the next start.
+            os.environ["STATE_DIRECTORY"] += f"/{number}"
+            Path(os.environ["STATE_DIRECTORY"]).mkdir(parents=True)
             _signal_before(number, counted)
             main.main(["run"])
         _, status = os.waitpid(process, 0)
