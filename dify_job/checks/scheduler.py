@@ -252,9 +252,9 @@ def _drift(context: HostContext, installed_job: InstalledJob) -> Finding | None:
                 "the job was installed from the configuration {source}, which no longer contains it",
                 source=source,
             )
-            callers = not context.system or os.geteuid() == 0
-            fix = context.command("install", context.job.name)
-            return fail(lost, fix if callers else _uninstall(context, installed_job))
+            if context.system and os.geteuid() != 0:
+                return fail(lost, _uninstall(context, installed_job))
+            return fail(lost, context.command("install", context.job.name))
         text = msg(
             "the installed schedule uses the configuration {source}, "
             "but the command that you run now uses {path}",

@@ -75,7 +75,7 @@ class JobStatus:
         other_problems: Other problems, each a sentence with its fix.
         config_options: The options for commands about the configuration of the installed job; empty if it is
             the caller's.
-        is_callers: Whether the caller's configuration has the job, and the caller can install it.
+        caller_can_install: Whether the caller's configuration has the job, and the caller can install it.
     """
 
     job: str
@@ -93,7 +93,7 @@ class JobStatus:
     config_error: str | None = None
     other_problems: tuple[str, ...] = ()
     config_options: tuple[str, ...] = ()
-    is_callers: bool = False
+    caller_can_install: bool = False
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -260,7 +260,7 @@ def installed_status(
             for_reader(with_fix(problem.message, problem.fix), reader) for problem in problems
         ),
         config_options=options,
-        is_callers=callers is not None
+        caller_can_install=callers is not None
         and one.job in callers.names
         and (one.scope is Scope.USER or os.geteuid() == 0),
     )

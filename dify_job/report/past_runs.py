@@ -193,8 +193,8 @@ def failures_since(runs: Sequence[RunRecord], since: datetime, until: datetime) 
         since: Aware.
         until: Aware; a run of a clock that was far ahead began later.
     """
-    failed = [run for run in runs if has_failed(run) and began_since(run, since)]
-    return distinct([run for run in failed if not began_since(run, until)])
+    failed = filter(has_failed, runs)
+    return distinct([run for run in failed if began_since(run, since) and not began_since(run, until)])
 
 
 def began_since(run: RunRecord, since: datetime) -> bool:

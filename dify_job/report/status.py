@@ -176,14 +176,19 @@ class _Configs:
         return self._read[installed_job.source]
 
     def errors(self) -> tuple[tuple[str, JobError], ...]:
-        """Return each error once; an error in the caller's and another configuration belongs to the other."""
+        """Return each error once, with the path of its configuration.
+
+        An error in the caller's and another configuration has the path of the other and the caller's fix.
+        """
         found: dict[str, tuple[str, JobError]] = {}
         for path, config in [("", self.callers), *self._read.items()]:
             reader = Reader(config_options=("--config", path) if path else ())
             for error in (config,) if isinstance(config, JobError) else config.errors:
+                if error.message in found:
+                    found[error.message] = (path, found[error.message][1])
+                    continue
                 fix = error.hint and for_reader(error.hint, reader)
-                named = JobError(error.outcome, error.message, fix)
-                found[error.message] = (path, found.get(error.message, ("", named))[1])
+                found[error.message] = (path, JobError(error.outcome, error.message, fix))
         return tuple(found.values())
 
 

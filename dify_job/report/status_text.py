@@ -282,7 +282,7 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
             yield command("dify-job", *row.config_options, "install", job, needs_root=root)
         case Sync.EDITED:
             yield command("dify-job", *row.config_options, "install", job, "--diff", needs_root=root)
-        case Sync.ORPHAN if row.is_callers:
+        case Sync.ORPHAN if row.caller_can_install:
             yield command("dify-job", "install", job, needs_root=root)
         case Sync.ORPHAN:
             yield command("dify-job", "uninstall", job, needs_root=root)

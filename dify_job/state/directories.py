@@ -179,9 +179,9 @@ def link_to_private(directory: Path) -> None:
 
 
 def lacks_private(directory: Path) -> bool:
-    """Return True for systemd's link without its target, for example after a restore of BASE from a backup.
+    """Return True for systemd's link to a directory that does not exist, as a backup of the links leaves it.
 
-    The next start of the unit creates the target.
+    The next start of the unit creates the directory.
     """
     private = private_of(directory.parent) / directory.name
     return directory.is_symlink() and is_missing(directory) and resolved(directory) == resolved(private)

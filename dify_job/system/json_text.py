@@ -17,8 +17,6 @@ _TOKEN = re.compile(
     rf'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{{}}]|-?[0-9]{{{_MAX_DIGITS + 1},}}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?',
     re.DOTALL,
 )
-
-
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
